@@ -1,0 +1,2 @@
+//! Erlang external term format.
+#![forbid(unsafe_code)]

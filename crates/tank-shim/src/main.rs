@@ -1,0 +1,2 @@
+//! `tank-shim`.
+fn main() {}

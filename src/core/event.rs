@@ -1,0 +1,164 @@
+//! What goes into the core. Every event is past tense: it has happened, and the
+//! core draws the consequence.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::spec::{Name, PodSpec};
+use super::status::Exit;
+
+/// A request's key for its reply, chosen by the daemon, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// An action's key for its outcome, chosen by the core, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ActionId(pub u64);
+
+/// A run number: unique and growing over all pods of one program, so that a
+/// late notice can never be taken for a newer run's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation(pub u64);
+
+/// A version of the desired state: each commit that changes a spec takes the
+/// next one. A pod's generation is the revision that last changed its spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Revision(pub u64);
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A client asks for something; it gets exactly one reply.
+    Requested(Ticket, Request),
+    /// Nobody waits for this ticket any more.
+    Abandoned(Ticket),
+    /// A hint that something may have changed; debounced.
+    Nudged,
+    /// An action that the core asked for is over.
+    Finished(ActionId, Outcome),
+    /// A run ended by itself.
+    RunEnded {
+        /// The pod.
+        pod: Name,
+        /// Which run of it.
+        incarnation: Incarnation,
+        /// How.
+        exit: Exit,
+    },
+    /// A deadline may have passed. Harmless when none has.
+    Woke,
+}
+
+/// What a client can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Create or replace a pod; answered once durable.
+    Apply(Arc<PodSpec>),
+    /// Create a pod; refused when there is one of that name.
+    Create(Arc<PodSpec>),
+    /// Remove a pod, also when absent; answered once durable.
+    Delete(Name),
+    /// One desired pod.
+    Get(Name),
+    /// All desired pods, by name.
+    List,
+    /// The status of one pod or of all.
+    Status(Option<Name>),
+    /// Answered once a pass that began after it has settled.
+    Sync,
+    /// Stop and start now, retries 0.
+    Restart(Name),
+    /// Kill a run as a crash: policy decides what follows.
+    Kill(Name, Incarnation),
+    /// Start nothing more. With `stop_pods`, stop all pods too. Answered when
+    /// nothing is in flight.
+    Shutdown {
+        /// Whether running pods are stopped.
+        stop_pods: bool,
+    },
+}
+
+/// How an action ended. `Err` on any action means that it had no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A write is durable.
+    Persisted(Result<Revision, Failure>),
+    /// The workload has been exec'd, or could not be.
+    Started(Result<Started, StartError>),
+    /// The run is gone with all it had, reaped and removed. An error means that
+    /// it still is there, and the core asks again at the next resync.
+    Stopped(Result<Exit, Failure>),
+    /// What a deleted pod left behind has been removed.
+    Removed,
+    /// What the store and the runtime hold.
+    Observed(Observation),
+}
+
+/// A run that began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The workload's pid on the host, where it has one.
+    pub host_pid: Option<i32>,
+}
+
+/// A run that could not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError {
+    /// Why.
+    pub failure: Failure,
+    /// Whether the workload was never reached (an image that could not be
+    /// downloaded): then every policy tries again.
+    pub is_download: bool,
+}
+
+/// What the store and the runtime held at one moment after the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observation {
+    /// What changed in the store since the revision that was asked from.
+    /// An error leaves the desired state as it was.
+    pub desired: Option<DesiredChange>,
+    /// Every run the runtime knows, ended and unacknowledged ones included.
+    pub runs: Vec<ObservedRun>,
+}
+
+/// A change of the desired state that came from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredChange {
+    /// The store's revision after it.
+    pub revision: Revision,
+    /// Whether `pods` is everything (what is not in it is gone) or a delta.
+    pub is_full: bool,
+    /// Pods with their new spec; `None` for one that is gone.
+    pub pods: Vec<(Name, Option<StoredPod>)>,
+}
+
+/// A pod as the store holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPod {
+    /// The revision that last changed the spec.
+    pub generation: Revision,
+    /// The spec.
+    pub spec: Arc<PodSpec>,
+    /// A terminal verdict on that generation, if one was passed.
+    pub verdict: Option<Verdict>,
+}
+
+/// Why a pod is left alone until its spec changes. Durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// How the last run ended.
+    pub exit: Exit,
+    /// Retries at that moment.
+    pub retries: u32,
+}
+
+/// A run the runtime knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRun {
+    /// The pod.
+    pub pod: Name,
+    /// Which run of it.
+    pub incarnation: Incarnation,
+    /// How it ended, when it has.
+    pub ended: Option<Exit>,
+}

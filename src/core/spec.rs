@@ -1,0 +1,208 @@
+//! Pod specs: what a user wants to run, parsed once into types that cannot be
+//! wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// A name that is safe as a path, a cgroup and a hostname: 1 to 63 bytes of
+/// `a-z A-Z 0-9 . _ -`, first and last alphanumeric.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Longest name, in bytes.
+    pub const BYTES_MAX: usize = 63;
+
+    /// The name, when it keeps the rule.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let ends = bytes.first()?.is_ascii_alphanumeric() && bytes.last()?.is_ascii_alphanumeric();
+        (bytes.len() <= Self::BYTES_MAX && ends && bytes.iter().all(inner))
+            .then(|| Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// When a run that ended is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RestartPolicy {
+    /// After any exit.
+    #[default]
+    Always,
+    /// After an abnormal exit: non-zero, a signal, a failed start.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// A pod: one or more containers that share a fate and a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSpec {
+    /// The pod's unique name.
+    pub name: Name,
+    /// At least one, unique by name.
+    pub containers: Vec<ContainerSpec>,
+    /// The pod's network.
+    pub network: Network,
+    /// What the containers' mounts refer to, unique by name.
+    pub volumes: Vec<Volume>,
+    /// When a run that ended is followed by another.
+    pub restart: RestartPolicy,
+}
+
+/// One container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// Unique in the pod.
+    pub name: Name,
+    /// What it runs from.
+    pub image: Image,
+    /// The program; the image's own when empty.
+    pub command: Vec<String>,
+    /// Arguments after the command.
+    pub args: Vec<String>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Absolute path inside the container.
+    pub working_dir: Option<String>,
+    /// `user`, `uid`, `user:group` or `uid:gid`.
+    pub user: Option<String>,
+    /// Volumes, unique by path.
+    pub mounts: Vec<Mount>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Whether the main process has a terminal.
+    pub tty: bool,
+}
+
+/// Where a container's root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// An OCI image reference.
+    Reference(String),
+    /// An absolute path to a root file system on the host, never written to.
+    Rootfs(String),
+}
+
+/// Resource limits; none where absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Number of processes and threads.
+    pub pids: Option<u64>,
+    /// CPU time.
+    pub cpu: Option<CpuLimit>,
+}
+
+/// `quota_us` of CPU time in every `period_us`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuLimit {
+    /// Microseconds of CPU time a period.
+    pub quota_us: u64,
+    /// Length of a period in microseconds.
+    pub period_us: u64,
+}
+
+/// A volume mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// A volume of the pod.
+    pub volume: Name,
+    /// Absolute path inside the container.
+    pub path: String,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// Storage that outlives a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Unique in the pod.
+    pub name: Name,
+    /// Where the data lives.
+    pub source: VolumeSource,
+}
+
+/// Where a volume's data lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A directory that Tank owns.
+    Managed,
+    /// An absolute path on the host.
+    Host(String),
+}
+
+/// A pod's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// A namespace of its own with loopback up.
+    None,
+    /// The host's.
+    Host,
+    /// A namespace of its own with these interfaces.
+    Interfaces {
+        /// Interfaces, unique by name.
+        nics: Vec<Nic>,
+        /// Name servers.
+        dns: Vec<Ipv4Addr>,
+    },
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// Unique in the pod.
+    pub name: Name,
+    /// How it joins the host's network.
+    pub mode: NicMode,
+    /// The host's interface; `None` chooses one.
+    pub parent: Option<String>,
+    /// Where its address comes from.
+    pub ip: IpSource,
+    /// Default route.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// How an interface joins the host's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicMode {
+    /// Its own MAC address on the parent.
+    Macvlan,
+    /// A port on a bridge.
+    Bridge,
+    /// The parent's MAC address.
+    Ipvlan,
+}
+
+/// Where an interface's address comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IpSource {
+    /// A fixed address and prefix length.
+    Static(Ipv4Addr, u8),
+    /// DHCP.
+    Dhcp,
+    /// Tank's own allocation from this subnet, in CIDR form.
+    Ipam(String),
+}

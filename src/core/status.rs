@@ -1,0 +1,114 @@
+//! What a client is told of a pod: its public status and how runs end.
+
+use super::failure::Failure;
+use super::time::Millis;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// The workload exited with this status.
+    Exited(i32),
+    /// A signal ended the workload.
+    Signaled(i32),
+    /// The run never started, or vanished.
+    Failed(Failure),
+}
+
+impl Exit {
+    /// Whether restart policy `:on_failure` counts this as success.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Self::Exited(0))
+    }
+}
+
+/// The public status of a pod (contract, section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// A start is in flight.
+    Starting,
+    /// The workload has been exec'd and lives.
+    Running,
+    /// A stop is in flight.
+    Stopping,
+    /// Waiting for the restart deadline.
+    BackingOff,
+    /// Ended, and the policy says to leave it so.
+    Terminal,
+}
+
+impl Status {
+    /// The status's name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::BackingOff => "backing_off",
+            Self::Terminal => "terminal",
+        }
+    }
+}
+
+/// What the pod is doing now, finer than its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// A run is being launched.
+    Launching,
+    /// The workload lives.
+    Running,
+    /// Stopping in order to start again.
+    Restarting,
+    /// Stopping for good.
+    Deleting,
+    /// A run that nobody asked for is being removed.
+    Sweeping,
+    /// Waiting for the restart deadline.
+    Waiting,
+    /// Ended.
+    Done,
+}
+
+impl Phase {
+    /// The phase's name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Launching => "launching",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Deleting => "deleting",
+            Self::Sweeping => "sweeping",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Everything a client is told of one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodStatus {
+    /// The public status.
+    pub status: Status,
+    /// Consecutive restarts.
+    pub retries: u32,
+    /// What it is doing now.
+    pub phase: Phase,
+    /// Why, in one line, when there is something to say.
+    pub reason: Option<String>,
+    /// How the last run that ended did so; kept across restarts.
+    pub last_exit: Option<Exit>,
+    /// When the last run ended.
+    pub last_exit_at: Option<Millis>,
+    /// When the current run was exec'd.
+    pub started_at: Option<Millis>,
+    /// Milliseconds until the next start, while backing off.
+    pub retry_in_ms: Option<u64>,
+    /// The version of the spec that is tracked.
+    pub generation: u64,
+    /// The number of the current or last run; 0 before the first.
+    pub incarnation: u64,
+    /// The workload's pid on the host.
+    pub host_pid: Option<i32>,
+}

@@ -1,0 +1,6 @@
+//! Tank keeps containers running the way plain data says they should run.
+//!
+//! [`core`] decides and never acts; everything else acts and never decides.
+//! `ARCHITECTURE.md` is the map.
+
+pub mod core;
