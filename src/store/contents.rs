@@ -1,0 +1,146 @@
+//! What a store holds, in memory, and what a batch of writes makes of it.
+//!
+//! Staging a batch changes nothing: a store makes the staged rows durable
+//! first, and takes them over only then.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::StoreError;
+use crate::core::action::Write;
+use crate::core::event::{DesiredChange, Revision, StoredPod, Verdict};
+use crate::core::spec::{Name, PodSpec};
+
+/// Changes that are remembered one by one. Whoever lags further behind is told
+/// everything.
+const CHANGES_MAX: usize = 16_384;
+
+/// All pods at one revision.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    revision: Revision,
+    pods: BTreeMap<Name, StoredPod>,
+    /// Which pod each revision after `floor` changed, oldest first.
+    changes: VecDeque<(Revision, Name)>,
+    floor: Revision,
+}
+
+/// What a batch of writes changes.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    pub(super) revision: Revision,
+    /// Each touched pod as it will be; `None` where it will be gone.
+    pub(super) rows: BTreeMap<Name, Option<StoredPod>>,
+    changes: Vec<(Revision, Name)>,
+}
+
+impl Contents {
+    pub(super) fn list(&self) -> DesiredChange {
+        let pods = self.pods.iter().map(|(name, pod)| (name.clone(), Some(pod.clone())));
+        DesiredChange { revision: self.revision, is_full: true, pods: pods.collect() }
+    }
+
+    pub(super) fn changes_since(&self, since: Revision) -> Option<DesiredChange> {
+        if since == self.revision {
+            return None;
+        }
+        if since < self.floor || since > self.revision {
+            return Some(self.list());
+        }
+        let from = self.changes.partition_point(|(revision, _)| *revision <= since);
+        let names: BTreeSet<&Name> = self.changes.range(from..).map(|(_, name)| name).collect();
+        let pods = names.into_iter().map(|name| (name.clone(), self.pods.get(name).cloned()));
+        Some(DesiredChange { revision: self.revision, is_full: false, pods: pods.collect() })
+    }
+
+    /// What the writes answer, and what they change.
+    pub(super) fn stage(&self, writes: &[Write]) -> (Vec<Result<Revision, StoreError>>, Staged) {
+        let mut staged = Staged { revision: self.revision, ..Staged::default() };
+        let answers = writes.iter().map(|write| staged.add(self, write)).collect();
+        (answers, staged)
+    }
+
+    /// Takes over what was staged.
+    pub(super) fn merge(&mut self, staged: Staged) {
+        for (name, row) in staged.rows {
+            match row {
+                Some(pod) => drop(self.pods.insert(name, pod)),
+                None => drop(self.pods.remove(&name)),
+            }
+        }
+        self.revision = staged.revision;
+        self.changes.extend(staged.changes);
+        let excess = self.changes.len().saturating_sub(CHANGES_MAX);
+        if let Some((revision, _)) = self.changes.drain(..excess).next_back() {
+            self.floor = revision;
+        }
+    }
+}
+
+impl Staged {
+    fn add(&mut self, base: &Contents, write: &Write) -> Result<Revision, StoreError> {
+        match write {
+            Write::Put(spec) => Ok(self.put(base, spec)),
+            Write::Create(spec) if self.pod(base, &spec.name).is_some() => {
+                Err(StoreError::Exists { pod: spec.name.clone() })
+            }
+            Write::Create(spec) => Ok(self.put(base, spec)),
+            Write::Delete(name) => Ok(self.delete(base, name)),
+            Write::PutVerdict(name, generation, verdict) => {
+                Ok(self.put_verdict(base, name, *generation, verdict))
+            }
+            Write::ClearVerdict(name) => Ok(self.clear_verdict(base, name)),
+        }
+    }
+
+    /// The pod as this batch has made it so far.
+    fn pod<'a>(&'a self, base: &'a Contents, name: &Name) -> Option<&'a StoredPod> {
+        self.rows.get(name).map_or_else(|| base.pods.get(name), Option::as_ref)
+    }
+
+    fn put(&mut self, base: &Contents, spec: &Arc<PodSpec>) -> Revision {
+        if let Some(pod) = self.pod(base, &spec.name).filter(|pod| pod.spec == *spec) {
+            return pod.generation;
+        }
+        let generation = self.advance(&spec.name);
+        let pod = StoredPod { generation, spec: Arc::clone(spec), verdict: None };
+        self.rows.insert(spec.name.clone(), Some(pod));
+        generation
+    }
+
+    fn delete(&mut self, base: &Contents, name: &Name) -> Revision {
+        if self.pod(base, name).is_some() {
+            self.advance(name);
+            self.rows.insert(name.clone(), None);
+        }
+        self.revision
+    }
+
+    fn put_verdict(
+        &mut self,
+        base: &Contents,
+        name: &Name,
+        generation: Revision,
+        verdict: &Verdict,
+    ) -> Revision {
+        let pod = self.pod(base, name).filter(|pod| pod.generation == generation).cloned();
+        if let Some(pod) = pod.filter(|pod| pod.verdict.as_ref() != Some(verdict)) {
+            let pod = StoredPod { verdict: Some(verdict.clone()), ..pod };
+            self.rows.insert(name.clone(), Some(pod));
+        }
+        self.revision
+    }
+
+    fn clear_verdict(&mut self, base: &Contents, name: &Name) -> Revision {
+        if let Some(pod) = self.pod(base, name).filter(|pod| pod.verdict.is_some()).cloned() {
+            self.rows.insert(name.clone(), Some(StoredPod { verdict: None, ..pod }));
+        }
+        self.revision
+    }
+
+    fn advance(&mut self, name: &Name) -> Revision {
+        self.revision = Revision(self.revision.0 + 1);
+        self.changes.push((self.revision, name.clone()));
+        self.revision
+    }
+}

@@ -1,0 +1,190 @@
+//! The desired state: every pod's spec and terminal verdict, revisioned.
+//!
+//! A store owns what must outlive the program and nothing else: it never
+//! decides and never runs anything. Its operations block, so the daemon keeps a
+//! store on a thread of its own and hands it all the writes it has at once.
+//!
+//! Nothing here supposes that this program is the only writer: a caller lists
+//! once, then asks what changed since the revision it knows, and takes what it
+//! is told over what it believes.
+
+mod contents;
+mod memory;
+
+use std::path::PathBuf;
+
+use crate::core::action::Write;
+use crate::core::event::{DesiredChange, Revision};
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::Name;
+
+pub use memory::MemoryStore;
+
+/// A revisioned store of pod specs and terminal verdicts.
+pub trait Store: Send {
+    /// Everything, at one revision.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn list(&mut self) -> Result<DesiredChange, StoreError>;
+
+    /// What changed after `since`, or `None` when nothing did. A store that can
+    /// no longer tell answers with everything (`is_full`).
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn changes_since(&mut self, since: Revision) -> Result<Option<DesiredChange>, StoreError>;
+
+    /// Carries out `writes` in order and makes them durable together, at the
+    /// price of one. The answers are in the order of the writes.
+    ///
+    /// A write that is refused (`Exists`) does not hold back the others. When
+    /// the store itself fails, each write that would have changed something
+    /// fails, and none of them has any effect.
+    ///
+    /// The revision in an answer is the pod's generation after `Put` and
+    /// `Create`, and the store's revision after the other writes. Putting a
+    /// spec that is there already changes nothing and keeps its generation.
+    fn commit(&mut self, writes: &[Write]) -> Vec<Result<Revision, StoreError>>;
+}
+
+/// What a store can fail with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A pod of that name is there already.
+    #[error("pod {pod} exists already")]
+    Exists {
+        /// The pod.
+        pod: Name,
+    },
+    /// The operating system refused. Nothing changed.
+    #[error("{operation} {}: {what}", path.display())]
+    Io {
+        /// What was attempted, as `commit to`.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The system's own words.
+        what: String,
+        /// The system's error number, when it gave one.
+        errno: Option<i32>,
+    },
+    /// The file is not a state file, or is damaged. It is left as it is.
+    #[error("{} is corrupt: {what}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A newer version of the program wrote the file. It is left as it is.
+    #[error(
+        "{} has schema version {found}, and this program knows none beyond {supported}",
+        path.display()
+    )]
+    SchemaTooNew {
+        /// The file.
+        path: PathBuf,
+        /// The file's schema version.
+        found: u64,
+        /// The newest that this program knows.
+        supported: u64,
+    },
+    /// Another process has the file open.
+    #[error("{} is in use by another process", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    /// The code that clients are told.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Exists { .. } => Code::Exists,
+            Self::Io { .. } | Self::SchemaTooNew { .. } => Code::StoreFailed,
+            Self::Corrupt { .. } => Code::StoreCorrupt,
+            Self::Locked { .. } => Code::Locked,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Self::new(error.code(), error.to_string());
+        match error {
+            StoreError::Exists { pod } => failure.at(Place::Pod, pod),
+            StoreError::Io { path, errno, .. } => {
+                let failure = failure.at(Place::Path, path.display());
+                match errno {
+                    Some(errno) => failure.at(Place::Errno, errno),
+                    None => failure,
+                }
+            }
+            StoreError::Corrupt { path, .. } => failure
+                .at(Place::Path, path.display())
+                .hint("nothing was written to it: put a good copy in its place, or move it away"),
+            StoreError::SchemaTooNew { path, .. } => failure
+                .at(Place::Path, path.display())
+                .hint("run the version that wrote it, or choose another data directory"),
+            StoreError::Locked { path } => failure
+                .at(Place::Path, path.display())
+                .hint("stop the other program, or choose another data directory"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure_of(error: StoreError) -> Failure {
+        error.into()
+    }
+
+    #[test]
+    fn every_failure_of_the_store_names_its_file() {
+        let path = PathBuf::from("/srv/tank/state.redb");
+        let errors = [
+            StoreError::Io {
+                operation: "commit to",
+                path: path.clone(),
+                what: "no space left on device".into(),
+                errno: Some(28),
+            },
+            StoreError::Corrupt { path: path.clone(), what: "page 3".into() },
+            StoreError::SchemaTooNew { path: path.clone(), found: 9, supported: 1 },
+            StoreError::Locked { path: path.clone() },
+        ];
+        for error in errors {
+            let failure = failure_of(error);
+            assert!(failure.message.contains("/srv/tank/state.redb"), "{failure:?}");
+            assert!(
+                failure.at.contains(&(Place::Path, "/srv/tank/state.redb".into())),
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_io_failure_keeps_the_systems_words_and_number() {
+        let failure = failure_of(StoreError::Io {
+            operation: "commit to",
+            path: "/d/state.redb".into(),
+            what: "No space left on device".into(),
+            errno: Some(28),
+        });
+        assert_eq!(failure.code, Code::StoreFailed);
+        assert_eq!(failure.message, "commit to /d/state.redb: No space left on device");
+        assert!(failure.at.contains(&(Place::Errno, "28".into())));
+    }
+
+    #[test]
+    fn an_existing_pod_is_named() {
+        let failure = failure_of(StoreError::Exists { pod: Name::new("web").unwrap() });
+        assert_eq!(failure.code, Code::Exists);
+        assert_eq!(failure.at, vec![(Place::Pod, "web".to_owned())]);
+    }
+}

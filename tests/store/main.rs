@@ -1,0 +1,4 @@
+//! What every store promises, and what the durable one promises beyond.
+
+mod contract;
+mod specs;

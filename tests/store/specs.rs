@@ -1,0 +1,54 @@
+//! Pod specs and writes for the tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tank::core::action::Write;
+use tank::core::event::Verdict;
+use tank::core::spec::{
+    ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Volume, VolumeSource,
+};
+use tank::core::status::Exit;
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).expect("a valid name")
+}
+
+/// A pod that differs from another of the same name by its argument.
+pub(crate) fn spec(pod: &str, argument: &str) -> Arc<PodSpec> {
+    let container = ContainerSpec {
+        name: name("app"),
+        image: Image::Rootfs("/srv/rootfs".into()),
+        command: vec!["/bin/app".into()],
+        args: vec![argument.into()],
+        env: BTreeMap::from([("LANG".into(), "C.UTF-8".into())]),
+        working_dir: None,
+        user: Some("1000:1000".into()),
+        mounts: Vec::new(),
+        limits: Limits { memory: Some(1 << 26), ..Limits::default() },
+        tty: false,
+    };
+    Arc::new(PodSpec {
+        name: name(pod),
+        containers: vec![container],
+        network: Network::None,
+        volumes: vec![Volume { name: name("data"), source: VolumeSource::Managed }],
+        restart: RestartPolicy::OnFailure,
+    })
+}
+
+pub(crate) fn put(pod: &str, argument: &str) -> Write {
+    Write::Put(spec(pod, argument))
+}
+
+pub(crate) fn create(pod: &str, argument: &str) -> Write {
+    Write::Create(spec(pod, argument))
+}
+
+pub(crate) fn delete(pod: &str) -> Write {
+    Write::Delete(name(pod))
+}
+
+pub(crate) fn verdict(code: i32) -> Verdict {
+    Verdict { exit: Exit::Exited(code), retries: 3 }
+}
