@@ -54,7 +54,8 @@ pub enum Action {
 /// A durable write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Store a spec, whatever was there. Clears a verdict.
+    /// Store a spec, whatever was there. Another spec clears the verdict; the
+    /// same one changes nothing and keeps its generation.
     Put(Arc<PodSpec>),
     /// Store a spec where none is; else the outcome fails with `exists`.
     Create(Arc<PodSpec>),
