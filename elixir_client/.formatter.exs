@@ -1,0 +1,3 @@
+[
+  inputs: ["{mix,.formatter}.exs", "{mix,lib,test}/**/*.{ex,exs}"]
+]

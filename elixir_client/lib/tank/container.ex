@@ -1,0 +1,136 @@
+defmodule Tank.Container do
+  @moduledoc """
+  One container of a pod.
+
+    * `:name` - unique in the pod
+    * `:image` - an image reference (`"nginx:1.27"`), or `{:rootfs, path}`: a root file system on
+      the host, which is never written to
+    * `:command`, `:args` - the program and what follows it; the image's own when empty
+    * `:env` - a map of texts; a key is not empty and has no `=`
+    * `:working_dir` - an absolute path in the container, or `nil`
+    * `:user` - `"user"`, `"uid"`, `"user:group"` or `"uid:gid"`, or `nil`
+    * `:mounts` - a list of `Tank.Mount`, unique by path
+    * `:limits` - a map of `:memory` (bytes), `:pids` (processes and threads) and `:cpu`
+      (`{quota_us, period_us}`)
+    * `:tty` - whether the program has a terminal; `false` by default
+
+  All text is UTF-8 without NUL.
+
+      iex> Tank.Container.new(name: "app", image: "nginx:1.27", limits: %{memory: 0})
+      {:error, {:invalid_limit, :memory, 0}}
+  """
+
+  alias Tank.{Mount, Spec}
+
+  @enforce_keys [:name, :image]
+  defstruct name: nil,
+            image: nil,
+            command: [],
+            args: [],
+            env: %{},
+            working_dir: nil,
+            user: nil,
+            mounts: [],
+            limits: %{},
+            tty: false
+
+  @type image :: String.t() | {:rootfs, Path.t()}
+  @type limits :: %{
+          optional(:memory) => pos_integer(),
+          optional(:pids) => pos_integer(),
+          optional(:cpu) => {quota_us :: pos_integer(), period_us :: pos_integer()}
+        }
+  @type t :: %__MODULE__{
+          name: String.t(),
+          image: image(),
+          command: [String.t()],
+          args: [String.t()],
+          env: %{optional(String.t()) => String.t()},
+          working_dir: Path.t() | nil,
+          user: String.t() | nil,
+          mounts: [Mount.t()],
+          limits: limits(),
+          tty: boolean()
+        }
+
+  @doc "Builds a container from a map or keyword, or says which rule it breaks."
+  @spec new(map() | keyword()) :: {:ok, t()} | {:error, term()}
+  def new(attrs) do
+    Spec.build(__MODULE__, attrs,
+      name: &Spec.name/1,
+      image: &image/1,
+      command: &Spec.texts/1,
+      args: &Spec.texts/1,
+      env: &env/1,
+      working_dir: &working_dir/1,
+      user: &user/1,
+      mounts: &mounts/1,
+      limits: &limits/1,
+      tty: &Spec.one_of(&1, [true, false])
+    )
+  end
+
+  @doc "Like `new/1`, but raises `ArgumentError`."
+  @spec new!(map() | keyword()) :: t()
+  def new!(attrs), do: attrs |> new() |> Spec.build!(__MODULE__)
+
+  defp image({:rootfs, path} = image) do
+    cond do
+      not Spec.text?(path) -> {:error, {:invalid_image, image}}
+      not Spec.absolute?(path) -> {:error, {:rootfs_path_not_absolute, path}}
+      true -> {:ok, image}
+    end
+  end
+
+  defp image(value) do
+    if Spec.text?(value) and value != "",
+      do: {:ok, value},
+      else: {:error, {:invalid_image, value}}
+  end
+
+  defp env(value) do
+    if is_map(value) and Enum.all?(Map.to_list(value), &variable?/1),
+      do: {:ok, value},
+      else: {:error, {:invalid_env, value}}
+  end
+
+  defp variable?({key, value}) do
+    Spec.text?(key) and key != "" and not String.contains?(key, "=") and Spec.text?(value)
+  end
+
+  defp working_dir(nil), do: {:ok, nil}
+
+  defp working_dir(path) do
+    cond do
+      not Spec.text?(path) -> {:error, {:invalid_working_dir, path}}
+      not Spec.absolute?(path) -> {:error, {:working_dir_not_absolute, path}}
+      true -> {:ok, path}
+    end
+  end
+
+  defp user(nil), do: {:ok, nil}
+
+  defp user(value) do
+    if Spec.text?(value) and value != "", do: {:ok, value}, else: {:error, {:invalid_user, value}}
+  end
+
+  defp mounts(value) do
+    with {:ok, mounts} <- Spec.list_of(value, Mount), do: Spec.unique(mounts, &Mount.place/1)
+  end
+
+  # The first wrong limit in the order of terms, so that the answer does not
+  # depend on how a map is laid out.
+  defp limits(value) when is_map(value) do
+    case value |> Map.to_list() |> Enum.sort() |> Enum.find(&(not limit?(&1))) do
+      nil -> {:ok, value}
+      {key, wrong} -> {:error, {:invalid_limit, key, wrong}}
+    end
+  end
+
+  defp limits(value), do: {:error, {:invalid_limits, value}}
+
+  defp limit?({:memory, bytes}), do: Spec.positive?(bytes)
+  defp limit?({:pids, count}), do: Spec.positive?(count)
+  defp limit?({:cpu, {quota, period}}), do: Spec.positive?(quota) and Spec.positive?(period)
+  defp limit?(_other), do: false
+end
