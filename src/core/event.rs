@@ -12,12 +12,12 @@ use super::status::Exit;
 pub struct Ticket(pub u64);
 
 /// An action's key for its outcome, chosen by the core, never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ActionId(pub u64);
 
 /// A run number: unique and growing over all pods of one program, so that a
 /// late notice can never be taken for a newer run's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Incarnation(pub u64);
 
 /// A version of the desired state: each commit that changes a spec takes the
@@ -114,8 +114,9 @@ pub struct StartError {
 /// What the store and the runtime held at one moment after the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observation {
-    /// What changed in the store since the revision that was asked from.
-    /// An error leaves the desired state as it was.
+    /// What changed in the store since the revision that was asked from; none
+    /// when nothing did, or when the store could not be read, which leaves the
+    /// desired state as it was.
     pub desired: Option<DesiredChange>,
     /// Every run the runtime knows, ended and unacknowledged ones included.
     pub runs: Vec<ObservedRun>,

@@ -1,0 +1,786 @@
+//! One pod: what is desired of it, the run it has, and how it came to that.
+//!
+//! Methods record what happened; [`Pod::reconcile`] alone decides what follows,
+//! by the table in [`plan`]. A pod never looks at another.
+
+use std::sync::Arc;
+
+use super::action::{Action, Notice, Write};
+use super::backoff::{self, delay_text};
+use super::effects::{Alarm, Effects, Mode, PendingWrite};
+use super::event::{
+    ActionId, Incarnation, ObservedRun, Revision, StartError, Started, StoredPod, Verdict,
+};
+use super::failure::{Code, Failure, Place};
+use super::plan::{self, Doing, Step, Want};
+use super::sightings::Sighting;
+use super::spec::{Name, PodSpec};
+use super::status::{Exit, Phase, PodStatus, Status};
+use super::time::Millis;
+
+/// All that the core knows of one pod.
+#[derive(Debug, Default)]
+pub(super) struct Pod {
+    desired: Option<StoredPod>,
+    /// What the current or last run was made from.
+    tracked: Option<Tracked>,
+    state: State,
+    /// When the state last changed, on the clock of action ids: what was
+    /// observed at the request of an older id says nothing about it.
+    changed: ActionId,
+    /// The current or last run; 0 before the first.
+    incarnation: Incarnation,
+    retries: u32,
+    last: Option<Box<LastExit>>,
+    /// A fresh run is wanted although the spec may be the same.
+    is_restart_asked: bool,
+    /// The pod was deleted and may be applied again until then.
+    delete_due: Option<Millis>,
+    /// Runs that nobody asked for.
+    orphans: Vec<Incarnation>,
+    /// Whether anything was begun that may have left something behind.
+    has_traces: bool,
+    /// The newest generation that was acknowledged to a client.
+    acknowledged: Revision,
+    announced: Option<Announced>,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    generation: Revision,
+    spec: Arc<PodSpec>,
+}
+
+#[derive(Debug)]
+struct LastExit {
+    exit: Exit,
+    at: Millis,
+}
+
+/// What a subscriber knows, as far as it matters for telling it again.
+type Announced = (Status, Phase, u32, u64, u64);
+
+/// What the pod is doing.
+#[derive(Debug)]
+enum State {
+    /// No run, nothing in flight.
+    Resting(Rest),
+    /// A start is in flight.
+    Launching { action: ActionId, is_cancelled: bool, ended: Option<Box<Exit>> },
+    /// The workload lives.
+    Running { started: Started, at: Millis },
+    /// The run is being ended, or that failed and is tried again.
+    Stopping { action: Option<ActionId>, started: Started, at: Millis, ended: Option<Box<Exit>> },
+    /// A run that nobody asked for is being ended, or that failed.
+    Sweeping { action: Option<ActionId>, rest: Rest },
+    /// What the deleted pod left behind is being removed.
+    Removing { action: ActionId },
+}
+
+/// Why nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing has been decided yet.
+    Fresh,
+    /// The next run begins at `until`.
+    Waiting { until: Millis, delay_ms: u64 },
+    /// There is no next run.
+    Terminal,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Resting(Rest::Fresh)
+    }
+}
+
+/// What is desired of the pod.
+impl Pod {
+    pub(super) fn desired(&self) -> Option<&StoredPod> {
+        self.desired.as_ref()
+    }
+
+    /// The store holds this spec at this generation. Whether the spec is
+    /// another than before.
+    pub(super) fn spec_stored(&mut self, name: &Name, fx: &mut Effects, stored: StoredPod) -> bool {
+        self.settle_delete(name, fx);
+        let old = self.desired.as_ref();
+        if old.is_some_and(|old| old.generation == stored.generation) {
+            return false;
+        }
+        let is_change = old.is_none_or(|old| old.spec != stored.spec);
+        self.desired = Some(stored);
+        is_change
+    }
+
+    /// The store no longer holds the pod, and whoever removed it may be about
+    /// to apply it again.
+    pub(super) fn deleted(&mut self, name: &Name, fx: &mut Effects) {
+        self.vanished(name, fx);
+        if fx.mode != Mode::Working {
+            return;
+        }
+        let due = fx.now.after(fx.config.debounce_ms);
+        self.delete_due = Some(due);
+        fx.set_alarm(due, name, Alarm::Delete);
+    }
+
+    /// The store was seen without the pod.
+    pub(super) fn vanished(&mut self, name: &Name, fx: &mut Effects) {
+        self.settle_delete(name, fx);
+        self.desired = None;
+    }
+
+    /// A delete has waited long enough.
+    pub(super) fn settle_delete(&mut self, name: &Name, fx: &mut Effects) {
+        if let Some(due) = self.delete_due.take() {
+            fx.clear_alarm(due, name, Alarm::Delete);
+        }
+    }
+
+    /// A client has been told of this generation. Whether it is the first.
+    pub(super) fn acknowledge(&mut self, generation: Revision) -> bool {
+        let is_first = self.acknowledged < generation;
+        self.acknowledged = self.acknowledged.max(generation);
+        is_first
+    }
+
+    /// A fresh run is wanted, with retries 0.
+    pub(super) fn ask_restart(&mut self) {
+        self.retries = 0;
+        self.is_restart_asked = true;
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Whether this is the number of a run that has not ended.
+    pub(super) fn has_run(&self, incarnation: Incarnation) -> bool {
+        let is_live = matches!(self.state, State::Running { .. } | State::Stopping { .. });
+        is_live && self.incarnation == incarnation
+    }
+
+    /// Whether an action of this pod is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.action().is_some()
+    }
+
+    /// Whether there is no reason to remember the pod.
+    pub(super) fn is_forgettable(&self) -> bool {
+        let is_idle = matches!(self.state, State::Resting(Rest::Fresh));
+        let is_wanted = self.desired.is_some() || self.delete_due.is_some();
+        is_idle && !is_wanted && self.orphans.is_empty()
+    }
+
+    fn action(&self) -> Option<ActionId> {
+        match self.state {
+            State::Launching { action, .. } | State::Removing { action } => Some(action),
+            State::Stopping { action, .. } | State::Sweeping { action, .. } => action,
+            State::Resting(_) | State::Running { .. } => None,
+        }
+    }
+}
+
+/// Decisions.
+impl Pod {
+    /// Compares what is wanted with what is, and takes the next step.
+    pub(super) fn reconcile(&mut self, name: &Name, fx: &mut Effects) {
+        if self.delete_due.is_some() {
+            return;
+        }
+        let want = self.want(fx.mode);
+        if want == Want::Same {
+            self.adopt_generation(name, fx);
+        }
+        match plan::next(self.doing(fx.now), want) {
+            Step::Nothing => {}
+            Step::Start => self.start(name, fx),
+            Step::Cancel => self.cancel(fx),
+            Step::Stop => self.stop(name, fx),
+            Step::Sweep => self.sweep(name, fx),
+            Step::Remove => self.remove(name, fx),
+            Step::Retire => self.retire(fx),
+        }
+    }
+
+    fn doing(&self, now: Millis) -> Doing {
+        match &self.state {
+            State::Resting(_) if !self.orphans.is_empty() => Doing::Littered,
+            State::Resting(Rest::Fresh) => Doing::Fresh,
+            State::Resting(Rest::Waiting { until, .. }) if *until > now => Doing::Waiting,
+            State::Resting(Rest::Waiting { .. }) => Doing::Due,
+            State::Resting(Rest::Terminal) => Doing::Terminal,
+            State::Launching { is_cancelled: false, .. } => Doing::Launching,
+            State::Launching { is_cancelled: true, .. } => Doing::Cancelled,
+            State::Running { .. } => Doing::Running,
+            State::Stopping { .. } | State::Sweeping { .. } | State::Removing { .. } => {
+                Doing::Ending
+            }
+        }
+    }
+
+    fn want(&self, mode: Mode) -> Want {
+        let Some(desired) = &self.desired else { return Want::Gone };
+        match mode {
+            Mode::Holding => Want::Hold,
+            Mode::Halting => Want::Halt,
+            Mode::Working if self.is_restart_asked => Want::New,
+            Mode::Working => match &self.tracked {
+                Some(tracked) if !tracked.is_of(desired) => Want::New,
+                _ if desired.verdict.is_some() => Want::Finished,
+                Some(_) => Want::Same,
+                None => Want::New,
+            },
+        }
+    }
+
+    /// The same spec at another generation is no reason to restart.
+    fn adopt_generation(&mut self, name: &Name, fx: &mut Effects) {
+        let (Some(desired), Some(tracked)) = (&self.desired, &mut self.tracked) else { return };
+        if tracked.generation != desired.generation {
+            tracked.generation = desired.generation;
+            self.record_verdict(name, fx);
+        }
+    }
+
+    fn start(&mut self, name: &Name, fx: &mut Effects) {
+        self.leave_rest(name, fx);
+        assert!(fx.mode == Mode::Working, "nothing starts while shutting down");
+        assert!(self.orphans.is_empty(), "nothing starts while another run is there");
+        let desired = self.desired.as_ref().expect("only a desired pod starts");
+        let is_same = self.tracked.as_ref().is_some_and(|tracked| tracked.is_of(desired));
+        if !is_same || self.is_restart_asked {
+            self.retries = 0;
+        }
+        self.tracked = Some(Tracked::new(desired));
+        self.is_restart_asked = false;
+        let incarnation = fx.new_incarnation();
+        assert!(incarnation > self.incarnation, "run numbers grow");
+        self.incarnation = incarnation;
+        let spec = Arc::clone(&desired.spec);
+        let action = fx.act(name, Action::Start { pod: name.clone(), incarnation, spec });
+        self.enter(fx, State::Launching { action, is_cancelled: false, ended: None });
+    }
+
+    /// Leaves a rest for a run. Asserts what no event may ever bring about.
+    fn leave_rest(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Resting(rest) = self.state else { panic!("a run starts only from rest") };
+        let want = self.want(fx.mode);
+        match rest {
+            Rest::Fresh => {}
+            Rest::Waiting { until, .. } => {
+                assert!(until <= fx.now || want == Want::New, "no start before the deadline");
+                fx.clear_alarm(until, name, Alarm::Restart);
+            }
+            Rest::Terminal => assert!(want == Want::New, "a verdict stands"),
+        }
+    }
+
+    fn cancel(&mut self, fx: &mut Effects) {
+        let State::Launching { action, is_cancelled, .. } = &mut self.state else {
+            panic!("only a start is cancelled")
+        };
+        *is_cancelled = true;
+        fx.cancel(*action);
+        // Should it start all the same, that run is not the one wanted.
+        self.is_restart_asked = true;
+        self.changed = fx.next_action();
+    }
+
+    fn stop(&mut self, name: &Name, fx: &mut Effects) {
+        let (State::Running { started, at } | State::Stopping { action: None, started, at, .. }) =
+            self.state
+        else {
+            panic!("only a live run is stopped, and once at a time")
+        };
+        let action = self.ask_stop(name, fx, self.incarnation);
+        self.enter(fx, State::Stopping { action: Some(action), started, at, ended: None });
+    }
+
+    fn sweep(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Resting(rest) = self.state else { panic!("a sweep begins only from rest") };
+        let action = self.ask_stop(name, fx, self.orphans[0]);
+        self.enter(fx, State::Sweeping { action: Some(action), rest });
+    }
+
+    fn ask_stop(&self, name: &Name, fx: &mut Effects, incarnation: Incarnation) -> ActionId {
+        assert!(!self.is_busy(), "one action of a pod is in flight at a time");
+        fx.act(name, Action::Stop { pod: name.clone(), incarnation })
+    }
+
+    fn remove(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Resting(rest) = self.state else { panic!("a live run is never removed") };
+        if let Rest::Waiting { until, .. } = rest {
+            fx.clear_alarm(until, name, Alarm::Restart);
+        }
+        if !self.has_traces {
+            return self.enter(fx, State::default());
+        }
+        let action = fx.act(name, Action::Remove(name.clone()));
+        self.enter(fx, State::Removing { action });
+    }
+
+    /// Takes over the verdict of an earlier program.
+    fn retire(&mut self, fx: &mut Effects) {
+        let desired = self.desired.as_ref().expect("a verdict is passed on a desired pod");
+        let verdict = desired.verdict.clone().expect("the table saw a verdict");
+        self.tracked = Some(Tracked::new(desired));
+        self.retries = verdict.retries;
+        if self.last.is_none() {
+            self.last = Some(Box::new(LastExit { exit: verdict.exit, at: fx.now }));
+        }
+        self.enter(fx, State::Resting(Rest::Terminal));
+    }
+
+    fn enter(&mut self, fx: &Effects, state: State) {
+        self.has_traces |= !matches!(state, State::Resting(Rest::Fresh));
+        self.state = state;
+        self.changed = fx.next_action();
+    }
+}
+
+/// What happened.
+impl Pod {
+    /// The start with this id is over. Whether it had not been cancelled.
+    pub(super) fn start_finished(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        result: Result<Started, StartError>,
+    ) -> bool {
+        let state = std::mem::take(&mut self.state);
+        let State::Launching { is_cancelled, ended, .. } = state else {
+            panic!("{name}: a start finished where none was in flight")
+        };
+        match result {
+            Ok(started) => self.started(name, fx, started, ended),
+            Err(error) if is_cancelled => {
+                drop(error);
+                self.enter(fx, State::default());
+            }
+            Err(error) => self.start_failed(name, fx, error),
+        }
+        !is_cancelled
+    }
+
+    fn started(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        started: Started,
+        ended: Option<Box<Exit>>,
+    ) {
+        self.enter(fx, State::Running { started, at: fx.now });
+        fx.notify(Notice::RunStarted {
+            pod: name.clone(),
+            incarnation: self.incarnation,
+            host_pid: started.host_pid,
+        });
+        if let Some(exit) = ended {
+            self.run_ended(name, fx, self.incarnation, *exit);
+        }
+    }
+
+    fn start_failed(&mut self, name: &Name, fx: &mut Effects, error: StartError) {
+        fx.notify(Notice::StartFailed {
+            pod: name.clone(),
+            incarnation: self.incarnation,
+            failure: error.failure.clone(),
+        });
+        self.run_over(name, fx, Exit::Failed(error.failure), 0, error.is_download);
+    }
+
+    /// A run ended by itself. Runs that are not the current one are no news.
+    pub(super) fn run_ended(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        incarnation: Incarnation,
+        exit: Exit,
+    ) {
+        if incarnation != self.incarnation {
+            return;
+        }
+        match &mut self.state {
+            State::Launching { ended, .. } => *ended = Some(Box::new(exit)),
+            State::Running { at, .. } => {
+                let ran_ms = fx.now.since(*at);
+                self.notify_ended(name, fx, &exit);
+                self.run_over(name, fx, exit, ran_ms, false);
+            }
+            State::Stopping { action: None, .. } => self.stop_done(name, fx, exit),
+            State::Stopping { ended, .. } => *ended = Some(Box::new(exit)),
+            State::Resting(_) | State::Sweeping { .. } | State::Removing { .. } => {}
+        }
+    }
+
+    /// Nothing runs any more, and nobody had asked for that.
+    fn run_over(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        exit: Exit,
+        ran_ms: u64,
+        is_retried_always: bool,
+    ) {
+        let tracked = self.tracked.as_ref().expect("a run was made from a spec");
+        let is_retried = backoff::restarts_after(tracked.spec.restart, &exit);
+        self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+        if is_retried || is_retried_always {
+            self.back_off(name, fx, ran_ms);
+        } else {
+            self.enter(fx, State::Resting(Rest::Terminal));
+            self.record_verdict(name, fx);
+        }
+    }
+
+    fn back_off(&mut self, name: &Name, fx: &mut Effects, ran_ms: u64) {
+        let is_stable = ran_ms >= fx.config.stable_window_ms;
+        let before = if is_stable { 0 } else { self.retries };
+        self.retries = before.saturating_add(1);
+        let delay_ms =
+            backoff::delay_ms(fx.config.backoff_base_ms, fx.config.backoff_cap_ms, before);
+        let until = fx.now.after(delay_ms);
+        fx.set_alarm(until, name, Alarm::Restart);
+        self.enter(fx, State::Resting(Rest::Waiting { until, delay_ms }));
+    }
+
+    /// The stop in flight is over: of the run, or of one that nobody asked for.
+    pub(super) fn stop_finished(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        result: Result<Exit, Failure>,
+    ) {
+        match (&mut self.state, result) {
+            (State::Stopping { ended, .. }, Ok(exit)) => {
+                let exit = ended.take().map_or(exit, |ended| *ended);
+                self.stop_done(name, fx, exit);
+            }
+            (State::Sweeping { rest, .. }, Ok(exit)) => {
+                let rest = *rest;
+                self.orphans.remove(0);
+                self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+                self.enter(fx, State::Resting(rest));
+            }
+            (State::Stopping { ended: Some(exit), .. }, Err(_)) => {
+                let exit = (**exit).clone();
+                self.stop_done(name, fx, exit);
+            }
+            (State::Stopping { action, .. } | State::Sweeping { action, .. }, Err(failure)) => {
+                *action = None;
+                self.changed = fx.next_action();
+                if fx.mode == Mode::Halting {
+                    fx.halt_failure.get_or_insert(failure);
+                }
+            }
+            (state, _) => panic!("{name}: a stop finished in {state:?}"),
+        }
+    }
+
+    /// The run that was to end has ended.
+    fn stop_done(&mut self, name: &Name, fx: &mut Effects, exit: Exit) {
+        self.notify_ended(name, fx, &exit);
+        self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+        self.retries = 0;
+        if self.desired.is_some() {
+            self.tracked = None;
+        }
+        self.enter(fx, State::default());
+    }
+
+    /// Nothing is left of the deleted pod; what is known of it goes too.
+    pub(super) fn removed(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Removing { .. } = self.state else {
+            panic!("{name}: a removal finished where none was in flight")
+        };
+        let old = std::mem::take(self);
+        self.desired = old.desired;
+        self.delete_due = old.delete_due;
+        self.acknowledged = old.acknowledged;
+        self.announced = old.announced;
+        self.orphans = old.orphans;
+        self.incarnation = old.incarnation;
+        self.enter(fx, State::default());
+    }
+
+    fn notify_ended(&self, name: &Name, fx: &mut Effects, exit: &Exit) {
+        fx.notify(Notice::RunEnded {
+            pod: name.clone(),
+            incarnation: self.incarnation,
+            exit: exit.clone(),
+        });
+    }
+}
+
+/// Verdicts.
+impl Pod {
+    /// Makes the verdict durable, unless it is or is about to be.
+    pub(super) fn record_verdict(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Resting(Rest::Terminal) = self.state else { return };
+        let (Some(desired), Some(last)) = (&self.desired, &self.last) else { return };
+        if desired.verdict.is_some() || fx.is_writing_verdict(name) {
+            return;
+        }
+        let verdict = Verdict { exit: last.exit.clone(), retries: self.retries };
+        fx.persist(PendingWrite {
+            write: Write::PutVerdict(name.clone(), desired.generation, verdict),
+            ticket: None,
+            is_change: false,
+            incarnation: self.incarnation,
+        });
+    }
+
+    /// A verdict is durable. It may be on a generation that is no longer ours.
+    pub(super) fn verdict_recorded(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        (generation, verdict): (Revision, Verdict),
+        incarnation: Incarnation,
+    ) {
+        let is_of_this_run =
+            matches!(self.state, State::Resting(Rest::Terminal)) && self.incarnation == incarnation;
+        match &mut self.desired {
+            Some(desired) if is_of_this_run && desired.generation == generation => {
+                desired.verdict = Some(verdict);
+            }
+            _ => self.record_verdict(name, fx),
+        }
+    }
+
+    /// The verdict has been taken back, so that the pod can run again.
+    pub(super) fn verdict_cleared(&mut self, incarnation: Incarnation) {
+        if self.incarnation != incarnation {
+            return;
+        }
+        if let Some(desired) = &mut self.desired {
+            desired.verdict = None;
+        }
+        self.ask_restart();
+    }
+}
+
+/// What was observed.
+impl Pod {
+    /// Whether this is the pod's own run, seen alive.
+    pub(super) fn is_own_live_run(&self, run: &ObservedRun) -> bool {
+        run.ended.is_none() && self.has_run(run.incarnation)
+    }
+
+    /// Whether a pass has nothing to do here, given whether the own run was
+    /// seen alive. Must be cheap: a pass asks it of every pod.
+    pub(super) fn is_at_rest(&self, is_alive: bool) -> bool {
+        let (Some(desired), Some(tracked)) = (&self.desired, &self.tracked) else { return false };
+        let is_settled = match self.state {
+            State::Running { .. } => is_alive,
+            State::Resting(Rest::Waiting { .. }) | State::Launching { .. } => true,
+            State::Resting(Rest::Terminal) => desired.verdict.is_some(),
+            _ => false,
+        };
+        is_settled
+            && desired.generation == tracked.generation
+            && !self.is_restart_asked
+            && self.orphans.is_empty()
+    }
+
+    /// What the observation asked for by `asked` saw of this pod.
+    pub(super) fn observed(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        asked: ActionId,
+        sighting: &Sighting,
+    ) {
+        self.settle_delete(name, fx);
+        self.record_verdict(name, fx);
+        if asked < self.changed {
+            return;
+        }
+        match &self.state {
+            State::Running { .. } if !sighting.is_alive => {
+                let exit = self.observed_exit(name, sighting);
+                self.run_ended(name, fx, self.incarnation, exit);
+                self.note_orphans(sighting);
+            }
+            State::Running { .. } | State::Launching { .. } => {
+                self.kill_orphans(name, fx, sighting);
+            }
+            State::Stopping { action: None, .. } if sighting.is_alive => self.stop(name, fx),
+            State::Stopping { action: None, .. } => {
+                let exit = self.observed_exit(name, sighting);
+                self.stop_done(name, fx, exit);
+                self.note_orphans(sighting);
+            }
+            State::Sweeping { action: None, rest } => {
+                self.state = State::Resting(*rest);
+                self.note_orphans(sighting);
+            }
+            State::Sweeping { .. } => {}
+            State::Resting(_) | State::Stopping { .. } | State::Removing { .. } => {
+                self.note_orphans(sighting);
+            }
+        }
+    }
+
+    /// Tries a stop again that failed.
+    pub(super) fn retry_stop(&mut self, name: &Name, fx: &mut Effects) {
+        match self.state {
+            State::Stopping { action: None, .. } => self.stop(name, fx),
+            State::Sweeping { action: None, rest } => self.enter(fx, State::Resting(rest)),
+            _ => {}
+        }
+    }
+
+    fn observed_exit(&self, name: &Name, sighting: &Sighting) -> Exit {
+        let own = |run: &&ObservedRun| run.incarnation == self.incarnation;
+        let ended = sighting.runs.iter().find(own).and_then(|run| run.ended.clone());
+        ended.unwrap_or_else(|| Exit::Failed(lost(name, self.incarnation)))
+    }
+
+    /// A run that nobody asked for is swept before anything else happens. The
+    /// last run, seen after its end, is no such thing.
+    fn note_orphans(&mut self, sighting: &Sighting) {
+        let is_orphan = |run: &&ObservedRun| {
+            let is_own = run.incarnation == self.incarnation;
+            !is_own || (run.ended.is_none() && matches!(self.state, State::Resting(_)))
+        };
+        let orphans = sighting.runs.iter().filter(is_orphan).map(|run| run.incarnation);
+        self.orphans = orphans.collect();
+        self.orphans.sort_unstable();
+        self.orphans.dedup();
+    }
+
+    /// Beside a run that is wanted there is no time for an orderly sweep.
+    fn kill_orphans(&self, name: &Name, fx: &mut Effects, sighting: &Sighting) {
+        let live = sighting.runs.iter().filter(|run| run.ended.is_none());
+        for orphan in live.filter(|run| run.incarnation != self.incarnation) {
+            fx.kill(name, orphan.incarnation);
+        }
+    }
+}
+
+/// What is told of the pod.
+impl Pod {
+    /// Tells subscribers, when the pod is another than they know.
+    pub(super) fn announce(&mut self, name: &Name, fx: &mut Effects) {
+        let status = self.status(fx);
+        let announced = status.as_ref().map(|status| {
+            let PodStatus { status, phase, retries, generation, incarnation, .. } = *status;
+            (status, phase, retries, generation, incarnation)
+        });
+        if self.announced == announced {
+            return;
+        }
+        self.announced = announced;
+        fx.notify(match status {
+            Some(status) => Notice::StatusChanged { pod: name.clone(), status },
+            None => Notice::PodGone { pod: name.clone() },
+        });
+    }
+
+    /// The public status; `None` while the pod is not tracked.
+    pub(super) fn status(&self, fx: &Effects) -> Option<PodStatus> {
+        let (status, phase) = self.public_state(fx.mode)?;
+        let generation = self.tracked.as_ref().map(|tracked| tracked.generation);
+        let (started, at) = match self.state {
+            State::Running { started, at } | State::Stopping { started, at, .. } => {
+                (Some(started), Some(at))
+            }
+            _ => (None, None),
+        };
+        Some(PodStatus {
+            status,
+            retries: self.retries,
+            phase,
+            reason: self.reason(fx.mode),
+            last_exit: self.last.as_ref().map(|last| last.exit.clone()),
+            last_exit_at: self.last.as_ref().map(|last| last.at),
+            started_at: at,
+            retry_in_ms: self.deadline().map(|until| until.since(fx.now)),
+            generation: generation.unwrap_or_default().0,
+            incarnation: self.incarnation.0,
+            host_pid: started.and_then(|started| started.host_pid),
+        })
+    }
+
+    fn public_state(&self, mode: Mode) -> Option<(Status, Phase)> {
+        let is_ending = self.desired.is_none() || mode == Mode::Halting;
+        Some(match self.state {
+            State::Resting(Rest::Fresh) => return None,
+            State::Resting(Rest::Waiting { .. }) => (Status::BackingOff, Phase::Waiting),
+            State::Resting(Rest::Terminal) => (Status::Terminal, Phase::Done),
+            State::Launching { .. } => (Status::Starting, Phase::Launching),
+            State::Running { .. } => (Status::Running, Phase::Running),
+            State::Stopping { .. } if is_ending => (Status::Stopping, Phase::Deleting),
+            State::Stopping { .. } => (Status::Stopping, Phase::Restarting),
+            State::Sweeping { .. } => (Status::Stopping, Phase::Sweeping),
+            State::Removing { .. } => (Status::Stopping, Phase::Deleting),
+        })
+    }
+
+    /// Why the pod is where it is. Changes only with its state.
+    fn reason(&self, mode: Mode) -> Option<String> {
+        let last = self.last.as_ref().map(|last| exit_text(&last.exit)).unwrap_or_default();
+        Some(match &self.state {
+            State::Resting(Rest::Fresh) | State::Running { .. } => return None,
+            State::Resting(Rest::Waiting { delay_ms, .. }) => {
+                format!("{last}, restarting in {}", delay_text(*delay_ms))
+            }
+            State::Resting(Rest::Terminal) => format!("{last}, not restarted"),
+            State::Launching { is_cancelled: true, .. } => {
+                format!("giving up the start: {}", self.end_cause(mode))
+            }
+            State::Launching { .. } if self.retries > 0 => format!("{last}, restarting"),
+            State::Launching { .. } => return None,
+            State::Stopping { action: Some(_), .. } => self.end_cause(mode).to_string(),
+            State::Stopping { action: None, .. } => {
+                format!("{}, and the last stop failed", self.end_cause(mode))
+            }
+            State::Sweeping { .. } => "ending a run that is not wanted".to_string(),
+            State::Removing { .. } => "deleted, removing what it left behind".to_string(),
+        })
+    }
+
+    fn end_cause(&self, mode: Mode) -> &'static str {
+        let Some(desired) = &self.desired else { return "deleted" };
+        let tracked = self.tracked.as_ref().map(|tracked| tracked.generation);
+        match mode {
+            Mode::Working if tracked == Some(desired.generation) => "restarting on request",
+            Mode::Working => "restarting with a new spec",
+            Mode::Holding | Mode::Halting => "shutting down",
+        }
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        match self.state {
+            State::Resting(Rest::Waiting { until, .. }) => Some(until),
+            _ => None,
+        }
+    }
+}
+
+impl Tracked {
+    fn new(desired: &StoredPod) -> Self {
+        Self { generation: desired.generation, spec: Arc::clone(&desired.spec) }
+    }
+
+    /// Specs are compared only where generations differ.
+    fn is_of(&self, desired: &StoredPod) -> bool {
+        self.generation == desired.generation || self.spec == desired.spec
+    }
+}
+
+fn lost(name: &Name, incarnation: Incarnation) -> Failure {
+    let message = format!("run {} vanished without an exit status", incarnation.0);
+    Failure::new(Code::Lost, message).at(Place::Pod, name)
+}
+
+fn exit_text(exit: &Exit) -> String {
+    match exit {
+        Exit::Exited(status) => format!("exited with status {status}"),
+        Exit::Signaled(signal) => format!("ended by signal {signal}"),
+        Exit::Failed(failure) => failure.message.clone(),
+    }
+}
