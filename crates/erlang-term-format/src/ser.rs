@@ -1,0 +1,545 @@
+//! The user's own types into bytes.
+
+use serde::ser::{self, Error as _, Serialize};
+
+use crate::encode::{
+    ListWriter, u32_bytes, write_atom, write_binary, write_float, write_integer, write_length,
+    write_small_big, write_tuple_head,
+};
+use crate::error::Error;
+use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
+use crate::tag;
+use crate::term::Term;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Writes a value as one term, version byte included.
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Limits { memory: u64, pids: Option<u32> }
+///
+/// let bytes = erlang_term_format::to_vec(&Limits { memory: 1 << 20, pids: None })?;
+/// let term = erlang_term_format::decode(&bytes)?;
+/// assert_eq!(term.to_string(), "#{memory => 1048576,pids => nil}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// If the value has no Erlang form (a float that is not finite, say), or says so itself.
+pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    to_vec_into(value, &mut out)?;
+    Ok(out)
+}
+
+/// Appends a value as one term, version byte included.
+///
+/// # Errors
+///
+/// As [`to_vec`]. What was appended till then stays.
+pub fn to_vec_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    out.push(tag::VERSION);
+    value.serialize(Serializer { out })
+}
+
+/// Makes a term of a value.
+///
+/// # Errors
+///
+/// As [`to_vec`].
+pub fn to_term<T: Serialize + ?Sized>(value: &T) -> Result<Term<'static>> {
+    let mut out = Vec::new();
+    value.serialize(Serializer { out: &mut out })?;
+    Ok(crate::de::term_from_admitted(&out)?.into_owned())
+}
+
+struct Serializer<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> Serializer<'o> {
+    /// `{tag, ...}` of that many elements after the tag.
+    fn tagged(self, tag: &str, elements: usize) -> Result<Self> {
+        write_tuple_head(elements + 1, self.out)?;
+        write_atom(tag, self.out)?;
+        Ok(self)
+    }
+
+    fn atom(self, text: &str) -> Result<()> {
+        write_atom(text, self.out).map_err(Error::from)
+    }
+
+    fn tuple(self) -> TupleWriter<'o> {
+        TupleWriter { out: self.out, index: 0 }
+    }
+
+    fn map(self) -> Result<MapWriter<'o>> {
+        let start = self.out.len();
+        write_length(tag::MAP_EXT, 0, self.out)?;
+        Ok(MapWriter { out: self.out, start, entries: 0, key: 0 })
+    }
+}
+
+impl<'o> ser::Serializer for Serializer<'o> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = SeqWriter<'o>;
+    type SerializeTuple = TupleWriter<'o>;
+    type SerializeTupleStruct = TupleWriter<'o>;
+    type SerializeTupleVariant = TupleWriter<'o>;
+    type SerializeMap = MapWriter<'o>;
+    type SerializeStruct = MapWriter<'o>;
+    type SerializeStructVariant = MapWriter<'o>;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<()> {
+        self.atom(if value { "true" } else { "false" })
+    }
+
+    fn serialize_i8(self, value: i8) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<()> {
+        write_integer(value, self.out);
+        Ok(())
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<()> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<()> {
+        self.serialize_u128(value.into())
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<()> {
+        match i64::try_from(value) {
+            Ok(value) => write_integer(value, self.out),
+            Err(_) => write_small_big(value < 0, &value.unsigned_abs().to_le_bytes(), self.out),
+        }
+        Ok(())
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<()> {
+        match i64::try_from(value) {
+            Ok(value) => write_integer(value, self.out),
+            Err(_) => write_small_big(false, &value.to_le_bytes(), self.out),
+        }
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<()> {
+        self.serialize_f64(value.into())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<()> {
+        write_float(value, self.out).map_err(Error::from)
+    }
+
+    fn serialize_char(self, value: char) -> Result<()> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<()> {
+        self.serialize_bytes(value.as_bytes())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<()> {
+        write_binary(value, self.out).map_err(Error::from)
+    }
+
+    fn serialize_none(self) -> Result<()> {
+        self.atom("nil")
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<()> {
+        self.atom("nil")
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<()> {
+        self.atom("nil")
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<()> {
+        self.atom(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        match name {
+            TERM_TOKEN => value.serialize(Verbatim { out: self.out }),
+            ATOM_TOKEN => value.serialize(AsAtom { out: self.out }),
+            _ => value.serialize(self),
+        }
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        let result = value.serialize(self.tagged(variant, 1)?);
+        result.map_err(|error| error.below_key(variant))
+    }
+
+    fn serialize_seq(self, _length: Option<usize>) -> Result<SeqWriter<'o>> {
+        let list = ListWriter::start(self.out);
+        Ok(SeqWriter { out: self.out, list })
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<TupleWriter<'o>> {
+        write_tuple_head(length, self.out)?;
+        Ok(self.tuple())
+    }
+
+    fn serialize_tuple_struct(self, _name: &'static str, length: usize) -> Result<TupleWriter<'o>> {
+        self.serialize_tuple(length)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<TupleWriter<'o>> {
+        self.tagged(variant, length).map(Self::tuple)
+    }
+
+    fn serialize_map(self, _length: Option<usize>) -> Result<MapWriter<'o>> {
+        self.map()
+    }
+
+    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<MapWriter<'o>> {
+        self.map()
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _length: usize,
+    ) -> Result<MapWriter<'o>> {
+        self.tagged(variant, 1)?.map()
+    }
+}
+
+struct SeqWriter<'o> {
+    out: &'o mut Vec<u8>,
+    list: ListWriter,
+}
+
+impl ser::SerializeSeq for SeqWriter<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let from = self.out.len();
+        let result = value.serialize(Serializer { out: self.out });
+        result.map_err(|error| error.below_index(self.list.length()))?;
+        self.list.wrote(from, self.out);
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        self.list.finish(self.out).map_err(Error::from)
+    }
+}
+
+struct TupleWriter<'o> {
+    out: &'o mut Vec<u8>,
+    index: usize,
+}
+
+impl TupleWriter<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let result = value.serialize(Serializer { out: self.out });
+        result.map_err(|error| error.below_index(self.index))?;
+        self.index += 1;
+        Ok(())
+    }
+}
+
+macro_rules! tuple_writer {
+    ($($method:ident of $trait:ident),*) => {$(
+        impl ser::$trait for TupleWriter<'_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+tuple_writer! {
+    serialize_element of SerializeTuple,
+    serialize_field of SerializeTupleStruct,
+    serialize_field of SerializeTupleVariant
+}
+
+struct MapWriter<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    entries: usize,
+    /// Where the last key starts.
+    key: usize,
+}
+
+impl MapWriter<'_> {
+    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+        write_atom(key, self.out)?;
+        self.entries += 1;
+        let result = value.serialize(Serializer { out: self.out });
+        result.map_err(|error| error.below_key(key))
+    }
+
+    fn finish(self) -> Result<()> {
+        let entries = u32_bytes(self.entries)?;
+        self.out[self.start + 1..self.start + 5].copy_from_slice(&entries);
+        Ok(())
+    }
+
+    fn key_text(&self, value_start: usize) -> String {
+        match crate::de::term_from_admitted(&self.out[self.key..value_start]) {
+            Ok(Term::Atom(text)) => text.into_owned(),
+            Ok(key) => key.as_str().map_or_else(|| key.to_string(), str::to_owned),
+            Err(_) => "?".to_owned(),
+        }
+    }
+}
+
+impl ser::SerializeMap for MapWriter<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
+        self.key = self.out.len();
+        self.entries += 1;
+        key.serialize(Serializer { out: self.out })
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let start = self.out.len();
+        let result = value.serialize(Serializer { out: self.out });
+        result.map_err(|error| error.below_key(self.key_text(start)))
+    }
+
+    fn end(self) -> Result<()> {
+        self.finish()
+    }
+}
+
+macro_rules! struct_writer {
+    ($($trait:ident),*) => {$(
+        impl ser::$trait for MapWriter<'_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<()> {
+                self.field(key, value)
+            }
+
+            fn end(self) -> Result<()> {
+                self.finish()
+            }
+        }
+    )*};
+}
+
+struct_writer! { SerializeStruct, SerializeStructVariant }
+
+/// Takes the one call that a term or an atom makes of itself, and no other.
+macro_rules! only {
+    ($name:ident: $method:ident($value:ident: $type:ty) => |$out:ident| $write:expr) => {
+        struct $name<'o> {
+            out: &'o mut Vec<u8>,
+        }
+
+        impl ser::Serializer for $name<'_> {
+            type Ok = ();
+            type Error = Error;
+            type SerializeSeq = ser::Impossible<(), Error>;
+            type SerializeTuple = ser::Impossible<(), Error>;
+            type SerializeTupleStruct = ser::Impossible<(), Error>;
+            type SerializeTupleVariant = ser::Impossible<(), Error>;
+            type SerializeMap = ser::Impossible<(), Error>;
+            type SerializeStruct = ser::Impossible<(), Error>;
+            type SerializeStructVariant = ser::Impossible<(), Error>;
+
+            fn $method(self, $value: $type) -> Result<()> {
+                let $out = self.out;
+                $write
+            }
+
+            only!(@refuse $method);
+        }
+    };
+    (@refuse serialize_bytes) => {
+        only! { @value
+            serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
+            serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
+            serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char,
+            serialize_str: &str
+        }
+        only! { @rest }
+    };
+    (@refuse serialize_str) => {
+        only! { @value
+            serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
+            serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
+            serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char,
+            serialize_bytes: &[u8]
+        }
+        only! { @rest }
+    };
+    (@value $($method:ident: $type:ty),*) => {$(
+        fn $method(self, _value: $type) -> Result<()> {
+            Err(misuse())
+        }
+    )*};
+    (@rest) => {
+        fn serialize_none(self) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_some<T: Serialize + ?Sized>(self, _value: &T) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_unit(self) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_unit_struct(self, _name: &'static str) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_newtype_struct<T: Serialize + ?Sized>(
+            self,
+            _name: &'static str,
+            _value: &T,
+        ) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_newtype_variant<T: Serialize + ?Sized>(
+            self,
+            _name: &'static str,
+            _index: u32,
+            _variant: &'static str,
+            _value: &T,
+        ) -> Result<()> {
+            Err(misuse())
+        }
+
+        fn serialize_seq(self, _length: Option<usize>) -> Result<Self::SerializeSeq> {
+            Err(misuse())
+        }
+
+        fn serialize_tuple(self, _length: usize) -> Result<Self::SerializeTuple> {
+            Err(misuse())
+        }
+
+        fn serialize_tuple_struct(
+            self,
+            _name: &'static str,
+            _length: usize,
+        ) -> Result<Self::SerializeTupleStruct> {
+            Err(misuse())
+        }
+
+        fn serialize_tuple_variant(
+            self,
+            _name: &'static str,
+            _index: u32,
+            _variant: &'static str,
+            _length: usize,
+        ) -> Result<Self::SerializeTupleVariant> {
+            Err(misuse())
+        }
+
+        fn serialize_map(self, _length: Option<usize>) -> Result<Self::SerializeMap> {
+            Err(misuse())
+        }
+
+        fn serialize_struct(
+            self,
+            _name: &'static str,
+            _length: usize,
+        ) -> Result<Self::SerializeStruct> {
+            Err(misuse())
+        }
+
+        fn serialize_struct_variant(
+            self,
+            _name: &'static str,
+            _index: u32,
+            _variant: &'static str,
+            _length: usize,
+        ) -> Result<Self::SerializeStructVariant> {
+            Err(misuse())
+        }
+    };
+}
+
+fn misuse() -> Error {
+    Error::custom("a type uses the private name of a term or an atom")
+}
+
+only! { Verbatim: serialize_bytes(value: &[u8]) => |out| {
+    out.extend_from_slice(value);
+    Ok(())
+}}
+
+only! { AsAtom: serialize_str(value: &str) => |out| write_atom(value, out).map_err(Error::from) }

@@ -1,0 +1,11 @@
+//! Erlang source text.
+
+/// Whether an atom must be quoted because Erlang uses the word itself.
+pub(crate) fn is_reserved(word: &str) -> bool {
+    const RESERVED: [&str; 29] = [
+        "after", "and", "andalso", "band", "begin", "bnot", "bor", "bsl", "bsr", "bxor", "case",
+        "catch", "cond", "div", "else", "end", "fun", "if", "let", "maybe", "not", "of", "or",
+        "orelse", "receive", "rem", "try", "when", "xor",
+    ];
+    RESERVED.binary_search(&word).is_ok()
+}
