@@ -1,3 +1,7 @@
+unless Code.ensure_loaded?(Mix.Tasks.Compile.Tank) do
+  Code.require_file("mix/compile.tank.exs", __DIR__)
+end
+
 defmodule Tank.MixProject do
   use Mix.Project
 
@@ -6,6 +10,7 @@ defmodule Tank.MixProject do
       app: :tank,
       version: "0.1.0",
       elixir: "~> 1.14",
+      compilers: [:tank] ++ Mix.compilers(),
       elixirc_paths: elixirc_paths(Mix.env()),
       start_permanent: Mix.env() == :prod,
       deps: []

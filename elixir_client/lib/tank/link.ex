@@ -1,0 +1,292 @@
+defmodule Tank.Link do
+  @moduledoc false
+
+  # One port program and the conversation with it: opening and handshake, ids
+  # and who waits for them, and writing without ever being held up. It is data
+  # that a GenServer keeps and feeds its messages to; it knows nothing of pods.
+
+  require Logger
+
+  alias Tank.{Error, Wire}
+
+  @protocol 1
+  @hello_ms_max 30_000
+  # A program that was killed, or whose BEAM process was, may need a moment to
+  # let go of its data directory. Longer waits are the supervisor's.
+  @lock_ms_max 2_000
+  @lock_retry_ms 50
+  @flush_ms 5
+  @pending_max 65_536
+  @outbox_bytes_max 64 * 1024 * 1024
+
+  @enforce_keys [:port, :os_pid]
+  defstruct port: nil,
+            os_pid: nil,
+            next_id: 1,
+            pending: %{},
+            outbox: :queue.new(),
+            outbox_bytes: 0,
+            last_error: nil
+
+  @opaque t :: %__MODULE__{}
+  @type tag :: term()
+  @type result :: {:ok, term()} | {:error, Error.t()}
+  @type event ::
+          {:reply, tag(), result()}
+          | {:request, pos_integer(), atom(), term()}
+          | {:cast, atom(), term()}
+          | {:notice, term()}
+          | {:down, Error.t(), [tag()]}
+          | :none
+
+  @doc "Runs the port program and shakes hands. The caller must trap exits."
+  @spec open(Path.t(), [String.t()]) :: {:ok, t()} | {:error, Error.t()}
+  def open(binary, argv), do: open(binary, argv, now_ms() + @lock_ms_max)
+
+  defp open(binary, argv, lock_deadline) do
+    with {:ok, link} <- run(binary, argv) do
+      case shake_hands(link) do
+        :ok -> {:ok, link}
+        {:error, %Error{code: :locked} = error} -> retry(binary, argv, lock_deadline, error)
+        {:error, error} -> {:error, error}
+      end
+    end
+  end
+
+  defp retry(binary, argv, lock_deadline, error) do
+    if now_ms() < lock_deadline do
+      Process.sleep(@lock_retry_ms)
+      open(binary, argv, lock_deadline)
+    else
+      {:error, error}
+    end
+  end
+
+  defp run(binary, argv) do
+    port =
+      Port.open(
+        {:spawn_executable, String.to_charlist(binary)},
+        [:binary, :exit_status, :use_stdio, :hide, packet: 4, args: argv]
+      )
+
+    {:os_pid, os_pid} = Port.info(port, :os_pid) || {:os_pid, nil}
+    {:ok, %__MODULE__{port: port, os_pid: os_pid}}
+  rescue
+    error in ErlangError -> {:error, cannot_run(binary, error.original)}
+  end
+
+  defp cannot_run(binary, reason) do
+    %Error{
+      code: :disconnected,
+      message: "run the port program: #{:file.format_error(reason)}",
+      where: %{path: binary},
+      hint: "`mix compile` builds it; the :binary option names another"
+    }
+  end
+
+  defp shake_hands(%{port: port} = link) do
+    receive do
+      {^port, {:data, frame}} -> answer_hello(link, Wire.decode(frame))
+      {^port, {:exit_status, status}} -> give_up(link, exited(status))
+      {:EXIT, ^port, reason} -> give_up(link, broken(reason))
+    after
+      @hello_ms_max -> give_up(link, no_hello())
+    end
+  end
+
+  defp answer_hello(link, {:ok, {:hello, %{protocol: @protocol}}}) do
+    hello = {:hello, %{protocol: @protocol, client: "tank-elixir #{version()}"}}
+    {:ok, frame, _bytes} = Wire.encode(hello)
+    Port.command(link.port, frame)
+    :ok
+  end
+
+  defp answer_hello(link, {:ok, {:hello, %{protocol: theirs}}}) do
+    give_up(link, %Error{
+      code: :protocol_mismatch,
+      message:
+        "the port program speaks protocol #{inspect(theirs)} and this library #{@protocol}",
+      hint: "build both from the same version"
+    })
+  end
+
+  defp answer_hello(link, {:ok, {:error, error}}), do: give_up(link, Error.from_wire(error))
+  defp answer_hello(link, {:error, error}), do: give_up(link, error)
+
+  defp answer_hello(link, {:ok, other}) do
+    give_up(link, Error.internal("the port program began with another frame", other))
+  end
+
+  defp give_up(link, error) do
+    close(link)
+    {:error, error}
+  end
+
+  defp version, do: :tank |> Application.spec(:vsn) |> to_string()
+
+  @doc "Closes the port at once; the program sees the end of its input."
+  @spec close(t()) :: :ok
+  def close(%{port: port}) do
+    Port.close(port)
+    forget(port)
+  rescue
+    ArgumentError -> forget(port)
+  end
+
+  defp forget(port) do
+    receive do
+      {^port, _message} -> forget(port)
+      {:EXIT, ^port, _reason} -> forget(port)
+    after
+      0 -> :ok
+    end
+  end
+
+  @doc "Sends a request; `{:reply, tag, result}` comes of it exactly once, or `:down`."
+  @spec request(t(), atom(), term(), tag()) :: {:ok, t()} | {:error, Error.t()}
+  def request(link, _op, _args, _tag) when map_size(link.pending) >= @pending_max do
+    {:error, busy("#{@pending_max} requests wait for an answer")}
+  end
+
+  def request(link, op, args, tag) do
+    with {:ok, sent} <- send_term(link, {link.next_id, op, args}) do
+      {:ok,
+       %{sent | next_id: link.next_id + 1, pending: Map.put(link.pending, link.next_id, tag)}}
+    end
+  end
+
+  @doc "Sends what has no answer."
+  @spec cast(t(), atom(), term()) :: t()
+  def cast(link, op, args), do: send_or_log(link, {0, op, args})
+
+  @doc "Answers a request of the program."
+  @spec reply(t(), pos_integer(), result()) :: t()
+  def reply(link, id, {:ok, value}), do: send_or_log(link, {id, {:ok, value}})
+
+  def reply(link, id, {:error, error}),
+    do: send_or_log(link, {id, {:error, Error.to_wire(error)}})
+
+  defp send_or_log(link, term) do
+    case send_term(link, term) do
+      {:ok, link} ->
+        link
+
+      {:error, error} ->
+        Logger.error("tank: not sent: " <> Exception.message(error))
+        link
+    end
+  end
+
+  defp send_term(link, term) do
+    with {:ok, frame, bytes} <- Wire.encode(term), do: write(link, frame, bytes)
+  end
+
+  # A program that does not read must not hold up the process that asks it:
+  # what the pipe does not take waits here, up to a limit.
+  defp write(%{outbox_bytes: 0} = link, frame, bytes) do
+    if command(link.port, frame), do: {:ok, link}, else: keep(link, frame, bytes)
+  end
+
+  defp write(link, frame, bytes), do: keep(link, frame, bytes)
+
+  defp keep(%{outbox_bytes: waiting}, _frame, bytes) when waiting + bytes > @outbox_bytes_max do
+    {:error, busy("the port program does not read and #{waiting} bytes wait for it")}
+  end
+
+  defp keep(link, frame, bytes) do
+    if link.outbox_bytes == 0, do: flush_later()
+    outbox = :queue.in({frame, bytes}, link.outbox)
+    {:ok, %{link | outbox: outbox, outbox_bytes: link.outbox_bytes + bytes}}
+  end
+
+  defp flush_later, do: Process.send_after(self(), {__MODULE__, :flush}, @flush_ms)
+
+  defp flush(link) do
+    case :queue.peek(link.outbox) do
+      :empty ->
+        link
+
+      {:value, {frame, bytes}} ->
+        if command(link.port, frame) do
+          rest = :queue.drop(link.outbox)
+          flush(%{link | outbox: rest, outbox_bytes: link.outbox_bytes - bytes})
+        else
+          flush_later()
+          link
+        end
+    end
+  end
+
+  # False when the pipe is full. A port that is closed takes everything: what
+  # it was told no longer matters, and its end is a message under way.
+  defp command(port, frame) do
+    Port.command(port, frame, [:nosuspend])
+  rescue
+    ArgumentError -> true
+  end
+
+  defp busy(message), do: %Error{code: :busy, message: message, hint: "try again later"}
+
+  @doc "What a message means, when it is this link's."
+  @spec handle(t(), term()) :: {event(), t()} | :unknown
+  def handle(%{port: port} = link, {port, {:data, frame}}) do
+    case Wire.decode(frame) do
+      {:ok, term} -> handle_term(term, link)
+      {:error, error} -> {{:down, error, waiting(link)}, link}
+    end
+  end
+
+  def handle(%{port: port} = link, {port, {:exit_status, status}}), do: down(link, exited(status))
+  def handle(%{port: port} = link, {:EXIT, port, reason}), do: down(link, broken(reason))
+  def handle(link, {__MODULE__, :flush}), do: {:none, flush(link)}
+  def handle(_link, _message), do: :unknown
+
+  defp handle_term({0, {:error, error}}, link) do
+    error = Error.from_wire(error)
+    Logger.error("tank: the port program refused a frame: " <> Exception.message(error))
+    {:none, %{link | last_error: error}}
+  end
+
+  defp handle_term({id, result}, link) when is_integer(id), do: handle_reply(id, result, link)
+  defp handle_term({:notice, _seq, notice}, link), do: {{:notice, notice}, link}
+  defp handle_term({0, op, args}, link), do: {{:cast, op, args}, link}
+  defp handle_term({id, op, args}, link) when is_integer(id), do: {{:request, id, op, args}, link}
+
+  defp handle_term({:error, error}, link),
+    do: {:none, %{link | last_error: Error.from_wire(error)}}
+
+  defp handle_term(other, link) do
+    {{:down, Error.internal("the port program sent an unknown term", other), waiting(link)}, link}
+  end
+
+  defp handle_reply(id, result, link) do
+    case Map.pop(link.pending, id) do
+      {nil, _pending} -> {:none, link}
+      {tag, pending} -> {{:reply, tag, result(result)}, %{link | pending: pending}}
+    end
+  end
+
+  defp result({:ok, value}), do: {:ok, value}
+  defp result({:error, error}), do: {:error, Error.from_wire(error)}
+  defp result(other), do: {:error, Error.internal("the port program sent no result", other)}
+
+  defp down(link, error), do: {{:down, link.last_error || error, waiting(link)}, link}
+  defp waiting(link), do: Map.values(link.pending)
+
+  defp exited(status) when status > 128 do
+    disconnected("the port program was ended by signal #{status - 128}")
+  end
+
+  defp exited(status), do: disconnected("the port program exited with status #{status}")
+  defp broken(reason), do: disconnected("the port program is gone: #{inspect(reason)}")
+
+  defp no_hello do
+    disconnected("the port program did not say hello within #{@hello_ms_max} ms")
+  end
+
+  defp disconnected(message) do
+    %Error{code: :disconnected, message: message, hint: "the port program says more on stderr"}
+  end
+
+  defp now_ms, do: System.monotonic_time(:millisecond)
+end
