@@ -8,15 +8,16 @@
 //! # Driving it
 //!
 //! A driver owns a [`Reconciler`](reconciler::Reconciler), feeds it one event at
-//! a time, and after each event drains what came out, in this order:
+//! a time, and after each event drains what came out, in this order, so that no
+//! reply overtakes a notice of what happened before it:
 //!
 //! ```
 //! use tank::core::{event::Event, reconciler::{Config, Reconciler}, time::Millis};
 //!
 //! fn drain(core: &mut Reconciler) -> Option<Millis> {
 //!     while let Some(_command) = core.poll_command() { /* hand it to a worker */ }
-//!     while let Some(_reply) = core.poll_reply() { /* answer the client */ }
 //!     while let Some(_notice) = core.poll_notice() { /* tell the subscribers */ }
+//!     while let Some(_reply) = core.poll_reply() { /* answer the client */ }
 //!     core.poll_deadline() // sleep until then, or until the next event
 //! }
 //!

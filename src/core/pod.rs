@@ -190,7 +190,7 @@ impl Pod {
             return;
         }
         let want = self.want(fx.mode);
-        if want == Want::Same {
+        if want == Want::Same && !matches!(self.state, State::Stopping { .. }) {
             self.adopt_generation(name, fx);
         }
         match plan::next(self.doing(fx.now), want) {
@@ -327,9 +327,7 @@ impl Pod {
         let verdict = desired.verdict.clone().expect("the table saw a verdict");
         self.tracked = Some(Tracked::new(desired));
         self.retries = verdict.retries;
-        if self.last.is_none() {
-            self.last = Some(Box::new(LastExit { exit: verdict.exit, at: fx.now }));
-        }
+        self.last = Some(Box::new(LastExit { exit: verdict.exit, at: fx.now }));
         self.enter(fx, State::Resting(Rest::Terminal));
     }
 
@@ -461,7 +459,9 @@ impl Pod {
             (State::Sweeping { rest, .. }, Ok(exit)) => {
                 let rest = *rest;
                 self.orphans.remove(0);
-                self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+                if rest == Rest::Fresh {
+                    self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+                }
                 self.enter(fx, State::Resting(rest));
             }
             (State::Stopping { ended: Some(exit), .. }, Err(_)) => {

@@ -1,0 +1,183 @@
+//! How the cases' words are read and written.
+
+use std::sync::Arc;
+
+use tank::core::action::{Action, Command, Notice, Response, Write};
+use tank::core::event::{Incarnation, Request};
+use tank::core::failure::Failure;
+use tank::core::spec::{Name, PodSpec, RestartPolicy};
+use tank::core::status::{Exit, PodStatus};
+
+use crate::fixtures;
+
+/// `10s` or `250ms`.
+pub(crate) fn millis(text: &str) -> u64 {
+    let number = |digits: &str| digits.parse().unwrap_or_else(|_| panic!("no time: {text:?}"));
+    match text.strip_suffix("ms") {
+        Some(digits) => number(digits),
+        None => number(text.strip_suffix('s').unwrap_or(text)) * 1000_u64,
+    }
+}
+
+/// An instant or a delay, as [`millis`] reads it.
+pub(crate) fn time(millis: u64) -> String {
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+}
+
+/// `web restart=never image=b`.
+pub(crate) fn spec(text: &str) -> Arc<PodSpec> {
+    let mut words = text.split_whitespace();
+    let name = fixtures::name(words.next().expect("a pod"));
+    let (mut restart, mut image) = (RestartPolicy::Always, "a");
+    for word in words {
+        match word.split_once('=') {
+            Some(("restart", "always")) => restart = RestartPolicy::Always,
+            Some(("restart", "on_failure")) => restart = RestartPolicy::OnFailure,
+            Some(("restart", "never")) => restart = RestartPolicy::Never,
+            Some(("image", text)) => image = text,
+            _ => panic!("no field of a pod: {word:?}"),
+        }
+    }
+    fixtures::pod(name, restart, image)
+}
+
+/// `exited 1`, `signaled 9`.
+pub(crate) fn exit(kind: &str, number: &str) -> Exit {
+    let number = number.parse().unwrap_or_else(|_| panic!("no number: {number:?}"));
+    match kind {
+        "exited" => Exit::Exited(number),
+        "signaled" => Exit::Signaled(number),
+        _ => panic!("no exit: {kind:?}"),
+    }
+}
+
+/// `#3`.
+pub(crate) fn incarnation(text: &str) -> Incarnation {
+    let digits = text.strip_prefix('#').unwrap_or_else(|| panic!("no run: {text:?}"));
+    Incarnation(digits.parse().unwrap_or_else(|_| panic!("no run: {text:?}")))
+}
+
+/// What a client asks.
+pub(crate) fn request(text: &str) -> Request {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let rest = text.split_once(' ').map_or("", |(_, rest)| rest);
+    match words.as_slice() {
+        ["apply", ..] => Request::Apply(spec(rest)),
+        ["create", ..] => Request::Create(spec(rest)),
+        ["delete", pod] => Request::Delete(fixtures::name(pod)),
+        ["get", pod] => Request::Get(fixtures::name(pod)),
+        ["list"] => Request::List,
+        ["status"] => Request::Status(None),
+        ["status", pod] => Request::Status(Some(fixtures::name(pod))),
+        ["sync"] => Request::Sync,
+        ["restart", pod] => Request::Restart(fixtures::name(pod)),
+        ["kill", pod, run] => Request::Kill(fixtures::name(pod), incarnation(run)),
+        ["shutdown", "keep"] => Request::Shutdown { stop_pods: false },
+        ["shutdown", "stop"] => Request::Shutdown { stop_pods: true },
+        _ => panic!("no request: {text:?}"),
+    }
+}
+
+pub(crate) fn command(command: &Command) -> String {
+    match command {
+        Command::Act(_, action) => self::action(action),
+        Command::Cancel(_) => "cancel".to_string(),
+        Command::Kill(pod, run) => format!("kill {pod} #{}", run.0),
+    }
+}
+
+fn action(action: &Action) -> String {
+    match action {
+        Action::Persist(write) => format!("persist {}", self::write(write)),
+        Action::Start { pod, incarnation, .. } => format!("start {pod} #{}", incarnation.0),
+        Action::Stop { pod, incarnation } => format!("stop {pod} #{}", incarnation.0),
+        Action::Remove(pod) => format!("remove {pod}"),
+        Action::Observe { since } => format!("observe since {}", since.0),
+    }
+}
+
+fn write(write: &Write) -> String {
+    match write {
+        Write::Put(spec) => format!("put {}", spec.name),
+        Write::Create(spec) => format!("create {}", spec.name),
+        Write::Delete(pod) => format!("delete {pod}"),
+        Write::PutVerdict(pod, generation, verdict) => {
+            let (exit, retries) = (ended(&verdict.exit), verdict.retries);
+            format!("verdict on {pod} generation {}: {exit}, retries {retries}", generation.0)
+        }
+        Write::ClearVerdict(pod) => format!("clear verdict on {pod}"),
+    }
+}
+
+pub(crate) fn response(result: &Result<Response, Failure>) -> String {
+    match result {
+        Ok(Response::Done) => "ok".to_string(),
+        Ok(Response::Applied { generation, changed }) => {
+            let changed = if *changed { "changed" } else { "unchanged" };
+            format!("ok, generation {}, {changed}", generation.0)
+        }
+        Ok(Response::Pod(pod)) => format!("generation {}", pod.generation.0),
+        Ok(Response::Pods(pods)) => {
+            let named = |name: &Name, generation: u64| format!("{name} at {generation}");
+            let pods = pods.iter().map(|pod| named(&pod.spec.name, pod.generation.0));
+            list(pods.collect())
+        }
+        Ok(Response::Statuses(statuses)) => {
+            list(statuses.iter().map(|(pod, status)| full_status(pod, status)).collect())
+        }
+        Err(failure) => format!("error {}: {failure}", failure.code.name()),
+    }
+}
+
+fn list(items: Vec<String>) -> String {
+    if items.is_empty() { "none".to_string() } else { items.join("; ") }
+}
+
+pub(crate) fn notice(notice: &Notice) -> String {
+    match notice {
+        Notice::RunStarted { pod, incarnation, .. } => format!("{pod} #{} started", incarnation.0),
+        Notice::RunEnded { pod, incarnation, exit } => {
+            format!("{pod} #{} {}", incarnation.0, ended(exit))
+        }
+        Notice::StartFailed { pod, incarnation, failure } => {
+            format!("{pod} #{} failed to start: {failure}", incarnation.0)
+        }
+        Notice::StatusChanged { pod, status } => {
+            let (name, phase, retries) =
+                (status.status.name(), status.phase.name(), status.retries);
+            let phase = if name == phase { String::new() } else { format!(" ({phase})") };
+            let reason = status.reason.as_ref().map(|reason| format!(": {reason}"));
+            format!("{pod} is {name}{phase}, retries {retries}{}", reason.unwrap_or_default())
+        }
+        Notice::PodGone { pod } => format!("{pod} is gone"),
+    }
+}
+
+fn full_status(pod: &Name, status: &PodStatus) -> String {
+    let mut text = format!(
+        "{pod} {} retries {} generation {} run {}",
+        status.status.name(),
+        status.retries,
+        status.generation,
+        status.incarnation
+    );
+    let mut add = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!(" {key} {value}"));
+        }
+    };
+    add("started at", status.started_at.map(|at| time(at.0)));
+    add("pid", status.host_pid.map(|pid| pid.to_string()));
+    add("retry in", status.retry_in_ms.map(time));
+    add("last", status.last_exit.as_ref().map(ended));
+    add("at", status.last_exit_at.map(|at| time(at.0)));
+    text
+}
+
+pub(crate) fn ended(exit: &Exit) -> String {
+    match exit {
+        Exit::Exited(status) => format!("exited {status}"),
+        Exit::Signaled(signal) => format!("signaled {signal}"),
+        Exit::Failed(failure) => format!("failed ({}: {failure})", failure.code.name()),
+    }
+}
