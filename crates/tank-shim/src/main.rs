@@ -1,2 +1,22 @@
-//! `tank-shim`.
-fn main() {}
+//! `tank-shim`: supervises one pod. One thread, one poll loop, no policy.
+
+mod begin;
+mod cgroup;
+mod control;
+mod deadline;
+mod launch;
+mod log;
+mod process;
+mod supervisor;
+mod syscall;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match begin::begin().and_then(|inherited| supervisor::Supervisor::new(inherited)?.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // There is nobody to tell: standard error is /dev/null, and the daemon
+        // sees the connection end.
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,128 @@
+//! The cgroups of a container: made and limited before the launch, removed with
+//! all below them at the end. Who joins them is the launcher's affair.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use rustix::io::Errno;
+use tank_shim::protocol::{Cgroup, Failure, Join, ShimCgroup, Step};
+
+use crate::launch::failure_of;
+
+/// Cgroups that were made and are to be removed.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups {
+    paths: Vec<String>,
+}
+
+impl Cgroups {
+    /// Makes and limits all, or none.
+    pub(crate) fn make(cgroups: &[Cgroup]) -> Result<Self, Failure> {
+        let mut made = Self::default();
+        for cgroup in cgroups {
+            if let Err(failure) = made.make_one(cgroup) {
+                made.remove();
+                return Err(failure);
+            }
+        }
+        Ok(made)
+    }
+
+    fn make_one(&mut self, cgroup: &Cgroup) -> Result<(), Failure> {
+        make_empty(Path::new(&cgroup.path))
+            .map_err(|error| failure_of(Step::MakeCgroup, cgroup.path.as_str(), &error))?;
+        self.paths.push(cgroup.path.clone());
+        cgroup.files.iter().try_for_each(|(file, value)| write_limit(&cgroup.path, file, value))
+    }
+
+    /// Kills whatever is in them, where the kernel can (version 2). What a pid
+    /// namespace holds is dead without that; this is for what was moved in.
+    pub(crate) fn kill(&self) {
+        for path in &self.paths {
+            if let Ok(mut file) = open_existing(&Path::new(path).join("cgroup.kill")) {
+                let _ = file.write_all(b"1");
+            }
+        }
+    }
+
+    /// Removes what can be removed; true when nothing is left.
+    pub(crate) fn remove(&mut self) -> bool {
+        self.paths.retain(|path| remove_tree(Path::new(path)).is_err());
+        self.paths.is_empty()
+    }
+}
+
+/// Makes a cgroup that nothing of an older run is in.
+fn make_empty(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            remove_tree(path)?;
+            fs::create_dir(path)
+        }
+        result => result,
+    }
+}
+
+fn write_limit(dir: &str, file: &str, value: &str) -> Result<(), Failure> {
+    let path = format!("{dir}/{file}");
+    let refused = |error| failure_of(Step::WriteCgroupLimit, format!("{path} = {value}"), &error);
+    if file.is_empty() || file.contains('/') {
+        return Err(refused(Errno::INVAL.into()));
+    }
+    let mut file = open_existing(Path::new(&path)).map_err(refused)?;
+    file.write_all(value.as_bytes()).map_err(refused)
+}
+
+/// Removes a cgroup and those below it, deepest first. Missing is removed.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
+}
+
+fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
+}
+
+/// The shim's own move out of its spawner's cgroups.
+#[derive(Debug)]
+pub(crate) struct Move {
+    later: Vec<File>,
+}
+
+impl Move {
+    /// Joins what costs nothing to join, and opens the rest.
+    pub(crate) fn begin(cgroups: &[ShimCgroup]) -> Result<Self, Failure> {
+        let mut later = Vec::new();
+        for cgroup in cgroups {
+            let name = if cgroup.join == Join::Tasks { "tasks" } else { "cgroup.procs" };
+            let path = format!("{}/{name}", cgroup.path);
+            let failed = |error| failure_of(Step::JoinShimCgroup, path.as_str(), &error);
+            let mut file = open_existing(Path::new(&path)).map_err(failed)?;
+            match cgroup.join {
+                Join::Tasks => file.write_all(b"0").map_err(failed)?,
+                Join::Procs | Join::Clone => later.push(file),
+            }
+        }
+        Ok(Self { later })
+    }
+
+    /// Joins the rest, which may wait for the kernel's grace period: only when
+    /// nobody waits for the shim. A refusal leaves the shim where it is, for the
+    /// workload runs already and is the better for it.
+    pub(crate) fn finish(self) {
+        for mut file in self.later {
+            let _ = file.write_all(b"0");
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! What a container's first process does between clone and exec. It allocates
+//! nothing, never returns, and names each step before it takes it.
+
+use std::convert::Infallible;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use tank_shim::protocol::Step;
+
+use super::plan::Plan;
+use crate::syscall;
+
+/// What docker leaves to a container by default.
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// What in `/dev` is made, in this order; errors name an entry.
+const DEVICES: [&CStr; 6] =
+    [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"];
+
+/// The same devices as seen from the host's root directory.
+const HOST_DEVICES: [&CStr; 6] =
+    [c"dev/null", c"dev/zero", c"dev/full", c"dev/random", c"dev/urandom", c"dev/tty"];
+
+/// Links in `/dev`: name and target.
+const DEV_LINKS: [(&CStr, &CStr); 5] = [
+    (c"/dev/ptmx", c"pts/ptmx"),
+    (c"/dev/fd", c"/proc/self/fd"),
+    (c"/dev/stdin", c"/proc/self/fd/0"),
+    (c"/dev/stdout", c"/proc/self/fd/1"),
+    (c"/dev/stderr", c"/proc/self/fd/2"),
+];
+
+/// A file system below `/dev`.
+struct DevMount {
+    path: &'static CStr,
+    kind: &'static CStr,
+    flags: MountFlags,
+    options: &'static CStr,
+}
+
+const DEV_MOUNTS: [DevMount; 3] = [
+    DevMount {
+        path: c"/dev/pts",
+        kind: c"devpts",
+        flags: MountFlags::NOSUID.union(MountFlags::NOEXEC),
+        options: c"newinstance,ptmxmode=0666,mode=0620,gid=5",
+    },
+    DevMount {
+        path: c"/dev/shm",
+        kind: c"tmpfs",
+        flags: NO_SUID_DEV_EXEC,
+        options: c"mode=1777,size=64m",
+    },
+    DevMount { path: c"/dev/mqueue", kind: c"mqueue", flags: NO_SUID_DEV_EXEC, options: c"" },
+];
+
+const NO_SUID_DEV_EXEC: MountFlags =
+    MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+/// Hidden: they tell of the host or reach into it. Docker's list.
+const MASKED: [&CStr; 11] = [
+    c"/proc/asound",
+    c"/proc/acpi",
+    c"/proc/kcore",
+    c"/proc/keys",
+    c"/proc/latency_stats",
+    c"/proc/timer_list",
+    c"/proc/timer_stats",
+    c"/proc/sched_debug",
+    c"/proc/scsi",
+    c"/sys/firmware",
+    c"/sys/devices/virtual/powercap",
+];
+
+/// Readable only: they set the host's kernel up. Docker's list.
+const PROTECTED: [&CStr; 5] =
+    [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
+
+/// A step that failed, as it goes through the report pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stumble {
+    /// Which step.
+    pub(super) step: Step,
+    /// Which of the step's objects, where there are several.
+    pub(super) index: usize,
+    /// Why.
+    pub(super) errno: i32,
+}
+
+impl Stumble {
+    /// How long one is in the pipe.
+    pub(super) const BYTES: usize = 7;
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let [a, b, c, d] = self.errno.to_ne_bytes();
+        // A path has at most 2,048 parts, and no other list is as long.
+        let [e, f] = u16::try_from(self.index).unwrap_or(u16::MAX).to_ne_bytes();
+        [self.step as u8, a, b, c, d, e, f]
+    }
+
+    /// Reads one; `None` for bytes that are none.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let &[step, a, b, c, d, e, f] = bytes else { return None };
+        let step = *Step::ALL.get(usize::from(step))?;
+        let index = u16::from_ne_bytes([e, f]).into();
+        Some(Self { step, index, errno: i32::from_ne_bytes([a, b, c, d]) })
+    }
+}
+
+/// What a step is done to, for the steps whose objects are listed here.
+pub(super) fn object(step: Step, index: usize) -> Option<&'static str> {
+    let path = match step {
+        Step::MakeMountsPrivate => c"/",
+        Step::DetachHostRoot => c"/",
+        Step::MountProc => c"/proc",
+        Step::MountSys => c"/sys",
+        Step::MountDev => dev_object(index)?,
+        Step::MaskPath => MASKED.get(index)?,
+        Step::ProtectPath => PROTECTED.get(index)?,
+        Step::RaiseLoopback => c"lo",
+        Step::SetUpStdio => *[c"stdin", c"stdout", c"stderr", c"descriptors"].get(index)?,
+        _ => return None,
+    };
+    path.to_str().ok()
+}
+
+/// `/dev` itself, devices, file systems and links are numbered through.
+fn dev_object(index: usize) -> Option<&'static CStr> {
+    let mounts = DEV_MOUNTS.iter().map(|mount| mount.path);
+    let links = DEV_LINKS.iter().map(|(name, _)| *name);
+    [c"/dev"].into_iter().chain(DEVICES).chain(mounts).chain(links).nth(index)
+}
+
+/// Ends the process if it is about to unwind into its parent's loop.
+struct NeverUnwind;
+
+impl Drop for NeverUnwind {
+    fn drop(&mut self) {
+        syscall::exit_now(126);
+    }
+}
+
+/// Makes a result of the kernel's say what failed.
+trait At<T> {
+    /// At this step.
+    fn at(self, step: Step) -> Result<T, Stumble>;
+    /// At this step, with this one of its objects.
+    fn at_nth(self, step: Step, index: usize) -> Result<T, Stumble>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, step: Step) -> Result<T, Stumble> {
+        self.at_nth(step, 0)
+    }
+
+    fn at_nth(self, step: Step, index: usize) -> Result<T, Stumble> {
+        self.map_err(|errno| Stumble { step, index, errno: errno.raw_os_error() })
+    }
+}
+
+/// Sets the container up and executes the command, or reports why not.
+pub(super) fn run(plan: &Plan) -> ! {
+    let _guard = NeverUnwind;
+    let Err(stumble) = set_up_and_exec(plan);
+    if let Some(report) = &plan.report {
+        // Nobody else can be told: a shim that is dead takes this process along.
+        let _ = rustix::io::write(report, &stumble.to_bytes());
+    }
+    syscall::exit_now(127);
+}
+
+fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
+    join_cgroups(plan)?;
+    rustix::process::setsid().at(Step::BeginSession)?;
+    rustix::process::umask(Mode::empty());
+    change_root(plan)?;
+    mount_kernel_file_systems()?;
+    hide_the_host()?;
+    set_names(plan)?;
+    redirect_and_close(plan)?;
+    enter_working_dir(plan)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    drop_privileges(plan)?;
+    syscall::reset_signals();
+    exec(plan)
+}
+
+fn join_cgroups(plan: &Plan) -> Result<(), Stumble> {
+    for (index, file) in plan.joins.iter().enumerate() {
+        rustix::io::write(file, b"0").at_nth(Step::JoinCgroup, index)?;
+    }
+    // Only now, so that the container's cgroups are the roots of what it sees.
+    syscall::enter_cgroup_namespace().at(Step::EnterCgroupNamespace)
+}
+
+/// Mounts the overlay and makes it the root. The host's root is the current
+/// directory from here until it is detached.
+fn change_root(plan: &Plan) -> Result<(), Stumble> {
+    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
+    open_rootfs_here(plan).at(Step::OpenRootfs)?;
+    // No device node that a container makes may ever open a device.
+    let flags = MountFlags::NODEV;
+    rustix::mount::mount(c"overlay", c"root", c"overlay", flags, Some(&*plan.overlay_options))
+        .at(Step::MountOverlay)?;
+    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let host_root = rustix::fs::open(c"/", path, Mode::empty()).at(Step::PivotRoot)?;
+    rustix::process::chdir(c"root").at(Step::PivotRoot)?;
+    // The old root lies on top of the new one until it is detached.
+    rustix::process::pivot_root(c".", c".").at(Step::PivotRoot)?;
+    rustix::process::fchdir(&host_root).at(Step::PivotRoot)
+}
+
+/// Opens the root filesystem in this mount namespace under the number that the
+/// overlay's options name: the kernel takes no layer from another namespace. A
+/// number needs no escapes, unlike a path with a colon or a comma.
+fn open_rootfs_here(plan: &Plan) -> Result<(), Errno> {
+    let Some(number) = plan.rootfs_fd.as_ref().map(AsRawFd::as_raw_fd) else {
+        return Err(Errno::BADF);
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let here = rustix::fs::open(&*plan.rootfs, flags, Mode::empty())?;
+    syscall::duplicate_to(here.as_fd(), number, false)
+}
+
+/// Mounts what programs expect. All absolute paths are the container's by now,
+/// so that no link in an image leads to the host.
+fn mount_kernel_file_systems() -> Result<(), Stumble> {
+    mount_point(c"/proc").at(Step::MountProc)?;
+    mount(c"proc", c"/proc", NO_SUID_DEV_EXEC, c"").at(Step::MountProc)?;
+    mount_point(c"/sys").at(Step::MountSys)?;
+    let read_only = NO_SUID_DEV_EXEC | MountFlags::RDONLY;
+    mount(c"sysfs", c"/sys", read_only, c"").at(Step::MountSys)?;
+    mount_dev()
+}
+
+fn mount_dev() -> Result<(), Stumble> {
+    mount_point(c"/dev").at(Step::MountDev)?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    mount(c"tmpfs", c"/dev", flags, c"mode=755,size=64k").at(Step::MountDev)?;
+    for (index, (device, host_device)) in DEVICES.iter().zip(HOST_DEVICES).enumerate() {
+        bind_device(host_device, device).at_nth(Step::MountDev, 1 + index)?;
+    }
+    for (index, entry) in DEV_MOUNTS.iter().enumerate() {
+        let index = 1 + DEVICES.len() + index;
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdir(entry.path, mode).at_nth(Step::MountDev, index)?;
+        mount(entry.kind, entry.path, entry.flags, entry.options).at_nth(Step::MountDev, index)?;
+    }
+    for (index, (name, target)) in DEV_LINKS.iter().enumerate() {
+        let index = 1 + DEVICES.len() + DEV_MOUNTS.len() + index;
+        rustix::fs::symlink(*target, *name).at_nth(Step::MountDev, index)?;
+    }
+    Ok(())
+}
+
+/// Binds a device of the host's: a node of our own would need a mount on which
+/// devices can be opened, and containers may make nodes.
+fn bind_device(host_device: &CStr, device: &CStr) -> Result<(), Errno> {
+    rustix::fs::mknodat(CWD, device, FileType::RegularFile, Mode::empty(), 0)?;
+    rustix::mount::mount_bind(host_device, device)
+}
+
+/// Makes sure that a path is a directory and no link.
+fn mount_point(path: &CStr) -> Result<(), Errno> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok(()),
+        FileType::Symlink => Err(Errno::LOOP),
+        _ => Err(Errno::NOTDIR),
+    }
+}
+
+fn mount(kind: &CStr, path: &CStr, flags: MountFlags, options: &CStr) -> Result<(), Errno> {
+    rustix::mount::mount(kind, path, kind, flags, Some(options))
+}
+
+/// Masks, protects, and lets go of the host's root.
+fn hide_the_host() -> Result<(), Stumble> {
+    for (index, path) in MASKED.iter().enumerate() {
+        ignore_missing(mask(path)).at_nth(Step::MaskPath, index)?;
+    }
+    for (index, path) in PROTECTED.iter().enumerate() {
+        ignore_missing(protect(path)).at_nth(Step::ProtectPath, index)?;
+    }
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Step::DetachHostRoot)?;
+    rustix::process::chdir(c"/").at(Step::DetachHostRoot)
+}
+
+/// Covers a file with `/dev/null`, a directory with an empty one.
+fn mask(path: &CStr) -> Result<(), Errno> {
+    match rustix::mount::mount_bind(c"/dev/null", path) {
+        Err(Errno::NOTDIR) => {
+            let flags = NO_SUID_DEV_EXEC | MountFlags::RDONLY;
+            mount(c"tmpfs", path, flags, c"nr_blocks=1,nr_inodes=1")
+        }
+        result => result,
+    }
+}
+
+fn protect(path: &CStr) -> Result<(), Errno> {
+    rustix::mount::mount_bind_recursive(path, path)?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | NO_SUID_DEV_EXEC;
+    rustix::mount::mount_remount(path, flags, c"")
+}
+
+fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
+    if result == Err(Errno::NOENT) { Ok(()) } else { result }
+}
+
+fn set_names(plan: &Plan) -> Result<(), Stumble> {
+    rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::SetHostname)?;
+    if plan.new_network { raise_loopback().at(Step::RaiseLoopback) } else { Ok(()) }
+}
+
+fn raise_loopback() -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    syscall::raise_loopback(socket.as_fd())
+}
+
+/// Sets up the three standard descriptors and closes all others but the report.
+/// After this no link through `/proc/self/fd` can lead out of the container.
+fn redirect_and_close(plan: &Plan) -> Result<(), Stumble> {
+    redirect_stdin().at(Step::SetUpStdio)?;
+    for (index, output) in plan.output.iter().flatten().enumerate() {
+        let number = if index == 0 { 1 } else { 2 };
+        syscall::duplicate_to(output.as_fd(), number, true).at_nth(Step::SetUpStdio, 1 + index)?;
+    }
+    let Some(report) = &plan.report else { return Err(Errno::BADF).at_nth(Step::SetUpStdio, 3) };
+    syscall::close_all_but(report.as_fd()).at_nth(Step::SetUpStdio, 3)
+}
+
+fn redirect_stdin() -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
+    syscall::duplicate_to(null.as_fd(), 0, true)
+}
+
+fn enter_working_dir(plan: &Plan) -> Result<(), Stumble> {
+    match rustix::process::chdir(&*plan.working_dir) {
+        Err(Errno::NOENT) => {}
+        result => return result.at(Step::EnterWorkingDir),
+    }
+    for (index, part) in plan.working_dir_parts.iter().enumerate() {
+        match rustix::fs::mkdir(&**part, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).at_nth(Step::MakeWorkingDir, index),
+        }
+    }
+    rustix::process::chdir(&*plan.working_dir).at(Step::EnterWorkingDir)
+}
+
+/// Reduces capabilities, becomes the user, and forbids the way back.
+fn drop_privileges(plan: &Plan) -> Result<(), Stumble> {
+    reduce_capabilities().at(Step::DropCapabilities)?;
+    rustix::thread::set_thread_groups(&[]).at(Step::SetUser)?;
+    rustix::thread::set_thread_res_gid(plan.gid, plan.gid, plan.gid).at(Step::SetUser)?;
+    // The kernel clears permitted and effective capabilities here, unless root stays root.
+    rustix::thread::set_thread_res_uid(plan.uid, plan.uid, plan.uid).at(Step::SetUser)?;
+    rustix::thread::set_no_new_privs(true).at(Step::ForbidNewPrivileges)
+}
+
+fn reduce_capabilities() -> Result<(), Errno> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if CAPABILITIES.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The kernel has no more.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let permitted = rustix::thread::capabilities(None)?.permitted & CAPABILITIES;
+    let sets =
+        CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets)
+}
+
+/// Executes the first candidate that can be, as a shell would look for it.
+fn exec(plan: &Plan) -> Result<Infallible, Stumble> {
+    let mut failed = Errno::NOENT;
+    for (index, path) in plan.candidates.iter().enumerate() {
+        match syscall::exec(path, &plan.argv, &plan.env) {
+            Errno::NOENT if exists(path) => {
+                return Err(Errno::NOENT).at_nth(Step::FindInterpreter, index);
+            }
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => failed = Errno::ACCESS,
+            errno => return Err(errno).at(Step::Exec),
+        }
+    }
+    Err(failed).at(Step::Exec)
+}
+
+fn exists(path: &CStr) -> bool {
+    rustix::fs::statat(CWD, path, AtFlags::empty()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stumble_survives_the_pipe() {
+        for &step in Step::ALL {
+            let stumble = Stumble { step, index: 300, errno: libc::ENOSPC };
+            assert_eq!(Stumble::from_bytes(&stumble.to_bytes()), Some(stumble));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_stumble_are_told_apart() {
+        assert_eq!(Stumble::from_bytes(&[]), None);
+        assert_eq!(Stumble::from_bytes(&[0; 6]), None);
+        assert_eq!(Stumble::from_bytes(&[u8::MAX; Stumble::BYTES]), None);
+    }
+
+    #[test]
+    fn capabilities_are_dockers() {
+        assert_eq!(CAPABILITIES.bits(), 0xa804_25fb);
+    }
+
+    #[test]
+    fn every_object_in_dev_has_its_number() {
+        let count = 1 + DEVICES.len() + DEV_MOUNTS.len() + DEV_LINKS.len();
+        assert_eq!(object(Step::MountDev, 0), Some("/dev"));
+        assert_eq!(object(Step::MountDev, 6), Some("/dev/tty"));
+        assert_eq!(object(Step::MountDev, 7), Some("/dev/pts"));
+        assert_eq!(object(Step::MountDev, count - 1), Some("/dev/stderr"));
+        assert_eq!(object(Step::MountDev, count), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! Launches a container: prepares everything in the shim, clones, and reads
+//! from a pipe how far the child came. Knows nothing of what happens later.
+
+mod child;
+mod plan;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use tank_shim::protocol::{Failure, Launch, Step};
+
+use crate::syscall::{self, Cloned};
+use plan::Plan;
+
+/// The directories below the run directory that belong to the overlay.
+const OVERLAY_DIRS: [&str; 3] = ["upper", "work", "root"];
+
+/// A container's first process, on its way to exec.
+pub(crate) struct Started {
+    /// The process.
+    pub(crate) pidfd: OwnedFd,
+    /// What it says on standard output and standard error.
+    pub(crate) output: [OwnedFd; 2],
+    /// How far it comes.
+    pub(crate) launching: Launching,
+}
+
+/// What tells how far a first process comes.
+pub(crate) struct Launching {
+    /// Ends at exec; before that, what failed comes through.
+    report: OwnedFd,
+    plan: Plan,
+}
+
+/// What a report says.
+pub(crate) enum Report {
+    /// Nothing yet.
+    Pending,
+    /// The workload has been exec'd, or was killed before.
+    Executed,
+    /// A step failed.
+    Failed(Failure),
+}
+
+/// Clones the container's first process. On failure nothing is left but the
+/// cgroups, which are the caller's, and what [`clean`] removes.
+pub(crate) fn start(launch: &Launch) -> Result<Started, Failure> {
+    let (plan, ends) = Plan::new(launch)?;
+    make_overlay_dirs()?;
+    let cloned = syscall::clone(plan.namespaces, plan.birth_cgroup.as_ref().map(AsFd::as_fd));
+    match cloned {
+        Ok(Cloned::Child) => child::run(&plan),
+        Ok(Cloned::Parent(pidfd)) => {
+            let plan = plan.without_descriptors();
+            let launching = Launching { report: ends.report, plan };
+            Ok(Started { pidfd, output: ends.output, launching })
+        }
+        Err(errno) => Err(failure(Step::Clone, plan.birth_path, errno)),
+    }
+}
+
+impl Launching {
+    /// Readable when there is a report to read.
+    pub(crate) fn report(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+
+    /// Reads the report, without waiting.
+    pub(crate) fn read_report(&self) -> Report {
+        let mut bytes = Vec::with_capacity(child::Stumble::BYTES);
+        match rustix::io::read(&self.report, spare_capacity(&mut bytes)) {
+            Ok(0) => Report::Executed,
+            Ok(_) => Report::Failed(self.plan.explain(&bytes)),
+            Err(Errno::AGAIN | Errno::INTR) => Report::Pending,
+            Err(errno) => Report::Failed(failure(Step::Exec, "", errno)),
+        }
+    }
+}
+
+/// Removes the overlay's directories. The mounts are gone with the container's
+/// mount namespace.
+pub(crate) fn clean() {
+    for dir in OVERLAY_DIRS {
+        // What cannot be removed now goes with the run directory.
+        let _ = std::fs::remove_dir_all(dir);
+    }
+}
+
+/// Makes the overlay's directories, new and empty.
+fn make_overlay_dirs() -> Result<(), Failure> {
+    clean();
+    for dir in OVERLAY_DIRS {
+        std::fs::create_dir(dir).map_err(|error| failure_of(Step::MakeDirectory, dir, &error))?;
+    }
+    // The container's root directory is the upper one, and other users enter it.
+    rustix::fs::chmod("upper", rustix::fs::Mode::from_raw_mode(0o755))
+        .map_err(|errno| failure(Step::MakeDirectory, "upper", errno))
+}
+
+/// A failure with an error number.
+pub(crate) fn failure(step: Step, object: impl Into<String>, errno: Errno) -> Failure {
+    Failure::new(step, object, errno.raw_os_error())
+}
+
+/// A failure with an error of the standard library.
+pub(crate) fn failure_of(step: Step, object: impl Into<String>, error: &std::io::Error) -> Failure {
+    Failure::new(step, object, error.raw_os_error().unwrap_or(libc::EIO))
+}

@@ -1,0 +1,372 @@
+//! The words that the daemon and a shim exchange (`docs/shim-protocol.md`), and
+//! the names of the files through which they meet. Types only: framing is
+//! [`crate::frame`]'s, and meaning is the supervisor's.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of this protocol.
+pub const PROTOCOL: u32 = 1;
+
+/// The socket in the run directory on which a shim listens.
+pub const SOCKET_FILE: &str = "shim.sock";
+
+/// What a shim is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToShim {
+    /// Launch the pod; once in a shim's life.
+    Launch(Box<Launch>),
+    /// Signal the first process now, and kill everything at a deadline.
+    Stop(Stop),
+    /// Kill everything now.
+    Kill,
+    /// Stop by itself later, with nobody left to ask; `None` takes it back.
+    RunUntil(Option<RunUntil>),
+}
+
+/// What a shim tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromShim {
+    /// First on each connection.
+    Hello(Hello),
+    /// The workload has been exec'd.
+    Launched(Launched),
+    /// The launch failed and everything is undone; the shim exits.
+    Failed(Failure),
+    /// The workload is over and everything of it is gone; the shim exits. The
+    /// same term is in the exit file.
+    Exited(ExitRecord),
+}
+
+/// A pod to launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Launch {
+    /// The pod's name, for the record.
+    pub pod: String,
+    /// The run's number, for the record.
+    pub incarnation: u64,
+    /// The hostname inside.
+    pub hostname: String,
+    /// What network the pod sees.
+    pub network: Network,
+    /// Cgroups the shim itself moves to. They exist already.
+    pub shim_cgroups: Vec<ShimCgroup>,
+    /// The container.
+    pub container: Container,
+}
+
+/// What network a pod sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// A namespace of its own in which only the loopback device is up.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// A container to launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// The container's name.
+    pub name: String,
+    /// Absolute path of the root filesystem, which is never written to.
+    pub rootfs: String,
+    /// The command; its first element has a slash or is looked up in `PATH`.
+    pub argv: Vec<String>,
+    /// The whole environment, each `KEY=value`.
+    pub env: Vec<String>,
+    /// Absolute path inside; made when missing.
+    pub working_dir: String,
+    /// The user's id.
+    pub uid: u32,
+    /// The group's id.
+    pub gid: u32,
+    /// Cgroups to make and join, in this order.
+    pub cgroups: Vec<Cgroup>,
+    /// Where output goes.
+    pub log: Log,
+}
+
+/// A cgroup to make, limit and join. Removed at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cgroup {
+    /// Absolute path of a directory whose parent exists.
+    pub path: String,
+    /// Files in it and what to write to them, in this order.
+    pub files: Vec<(String, String)>,
+    /// How the container's first process joins.
+    pub join: Join,
+}
+
+/// A cgroup that exists, for the shim itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShimCgroup {
+    /// Absolute path.
+    pub path: String,
+    /// How to join; `clone` is the same as `procs` here.
+    pub join: Join,
+}
+
+/// How a process joins a cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// By writing to `tasks` (version 1 only): at once, for a single thread.
+    Tasks,
+    /// By writing to `cgroup.procs`: waits 10 to 20 ms for the kernel when the
+    /// machine is idle.
+    Procs,
+    /// By being born in it (version 2 only, one cgroup at most).
+    Clone,
+}
+
+/// A log file that takes output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Absolute path; its directory exists.
+    pub path: String,
+    /// Size at which the file becomes `path.1` and a new one is begun.
+    pub bytes_max: u64,
+}
+
+/// An orderly stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// The signal for the first process.
+    pub signal: i32,
+    /// When everything is killed: boot clock, milliseconds.
+    pub kill_at_ms: u64,
+}
+
+/// A stop that is due later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunUntil {
+    /// When to begin to stop: boot clock, milliseconds.
+    pub at_ms: u64,
+    /// The signal for the first process.
+    pub signal: i32,
+    /// When everything is killed: boot clock, milliseconds.
+    pub kill_at_ms: u64,
+}
+
+/// A shim's greeting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// The shim's pid on the host.
+    pub pid: i32,
+    /// What it does.
+    pub state: State,
+}
+
+/// What a shim does, as it says in its greeting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for a launch.
+    Idle,
+    /// A launch was asked for; `launched` or `failed` follows.
+    Launching(LaunchingRun),
+    /// The workload lives; `exited` follows.
+    Running(RunningRun),
+    /// The workload is over, its record is written; `exited` follows.
+    Exited(ExitRecord),
+}
+
+/// A run that is being launched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchingRun {
+    /// The pod's name.
+    pub pod: String,
+    /// The run's number.
+    pub incarnation: u64,
+}
+
+/// A run whose workload lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningRun {
+    /// The pod's name.
+    pub pod: String,
+    /// The run's number.
+    pub incarnation: u64,
+    /// The first process's pid on the host.
+    pub host_pid: i32,
+}
+
+/// A workload that has been exec'd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launched {
+    /// The first process's pid on the host.
+    pub host_pid: i32,
+}
+
+/// How a workload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+/// What remains of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// The pod's name.
+    pub pod: String,
+    /// The run's number.
+    pub incarnation: u64,
+    /// How it ended.
+    pub exit: Exit,
+    /// When: Unix time, milliseconds.
+    pub ended_at_ms: u64,
+}
+
+/// A launch that failed: step, object and errno.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was being done.
+    pub step: Step,
+    /// To what: a path, most often.
+    pub object: String,
+    /// The operating system's error number.
+    pub errno: i32,
+    /// All three for a reader: `mount overlay on /run/web/root: no space left on device`.
+    pub message: String,
+}
+
+/// Makes the enum, its list and its phrases from one table.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident => $phrase:literal,)*) => {
+        /// The steps of a launch. The set is closed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[repr(u8)]
+        pub enum Step { $($(#[$doc])* $name,)* }
+
+        impl Step {
+            /// Every step, in the order of a launch.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What goes before the object in a message.
+            #[must_use]
+            pub fn phrase(self) -> &'static str {
+                match self { $(Self::$name => $phrase,)* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// The shim could not begin a pid namespace of its own.
+    EnterPidNamespace => "enter a pid namespace",
+    /// A string has a NUL byte, or a list is empty.
+    CheckContainer => "check",
+    /// The root filesystem cannot be opened as a directory.
+    OpenRootfs => "open root filesystem",
+    /// A directory of the overlay cannot be made in the run directory.
+    MakeDirectory => "make directory",
+    /// The log file cannot be opened.
+    OpenLog => "open log",
+    /// A pipe cannot be made.
+    MakePipe => "make pipe for",
+    /// The shim cannot move to its own cgroup.
+    JoinShimCgroup => "move the shim to cgroup",
+    /// A cgroup cannot be made.
+    MakeCgroup => "make cgroup",
+    /// The kernel refuses a limit.
+    WriteCgroupLimit => "write cgroup limit",
+    /// The kernel makes no process, or not in that cgroup.
+    Clone => "clone into new namespaces",
+    /// The container's first process cannot join a cgroup.
+    JoinCgroup => "join cgroup",
+    /// The first process cannot begin a session.
+    BeginSession => "begin a session",
+    /// No cgroup namespace can be made.
+    EnterCgroupNamespace => "enter a cgroup namespace",
+    /// Mounts cannot be made private.
+    MakeMountsPrivate => "make mounts private below",
+    /// The overlay cannot be mounted.
+    MountOverlay => "mount overlay on",
+    /// The root cannot be changed to the overlay.
+    PivotRoot => "pivot root to",
+    /// `/proc` cannot be mounted.
+    MountProc => "mount proc on",
+    /// `/dev` or something below it cannot be mounted or made.
+    MountDev => "set up",
+    /// `/sys` cannot be mounted.
+    MountSys => "mount sysfs on",
+    /// A path cannot be hidden.
+    MaskPath => "mask",
+    /// A path cannot be made read-only.
+    ProtectPath => "make read-only",
+    /// The host's root cannot be detached.
+    DetachHostRoot => "detach the host's root from",
+    /// The hostname cannot be set.
+    SetHostname => "set hostname",
+    /// The loopback device cannot be brought up.
+    RaiseLoopback => "bring up",
+    /// Standard input, output or error cannot be set up.
+    SetUpStdio => "set up",
+    /// The working directory cannot be made.
+    MakeWorkingDir => "make working directory",
+    /// The working directory cannot be entered.
+    EnterWorkingDir => "enter working directory",
+    /// Capabilities cannot be reduced.
+    DropCapabilities => "drop capabilities for",
+    /// The user or group cannot be set.
+    SetUser => "become user",
+    /// No new privileges cannot be promised.
+    ForbidNewPrivileges => "forbid new privileges for",
+    /// The command's interpreter (a script's `#!` or a program's loader) is missing.
+    FindInterpreter => "find the interpreter of",
+    /// The command cannot be executed.
+    Exec => "exec",
+}
+
+impl Failure {
+    /// A failure with its message made.
+    #[must_use]
+    pub fn new(step: Step, object: impl Into<String>, errno: i32) -> Self {
+        let object = object.into();
+        let message = format!("{} {object}: {}", step.phrase(), os_words(errno));
+        Self { step, object, errno, message }
+    }
+}
+
+/// The operating system's own words for an error number, lower case.
+fn os_words(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = words.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_speaks_in_the_systems_words() {
+        let failure = Failure::new(Step::MountOverlay, "/run/web/root", libc::ENOSPC);
+        assert_eq!(failure.message, "mount overlay on /run/web/root: no space left on device");
+    }
+
+    #[test]
+    fn a_step_is_found_by_its_number() {
+        for (number, step) in Step::ALL.iter().enumerate() {
+            assert_eq!(*step as usize, number);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The system calls that have no safe wrapper elsewhere, each made into a safe
+//! function. Nothing here allocates, so that all of it may be called between
+//! clone and exec.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::io::Errno;
+
+/// Which side of a clone one is on.
+#[derive(Debug)]
+pub(crate) enum Cloned {
+    /// The parent, with a pidfd of the child.
+    Parent(OwnedFd),
+    /// The child. It must never return into its parent's loop.
+    Child,
+}
+
+/// The arguments of clone3 (`include/uapi/linux/sched.h`), as of version 2.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Beyond the 32 bits that libc has for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Forks into new namespaces and, if given, a version 2 cgroup.
+///
+/// The child has a copy of the parent's memory and of its descriptors. The
+/// caller must be the only thread of its process, which the shim always is.
+pub(crate) fn clone(
+    namespaces: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Cloned, Errno> {
+    let mut pidfd: RawFd = -1;
+    let mut arguments = CloneArguments {
+        flags: u64::from((namespaces | libc::CLONE_PIDFD).cast_unsigned()),
+        pidfd: (&raw mut pidfd).addr() as u64,
+        exit_signal: libc::SIGCHLD.cast_unsigned().into(),
+        ..CloneArguments::default()
+    };
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: the arguments are a valid clone_args of the size given, and
+    // `pidfd` outlives the call. Without CLONE_VM the child runs on a copy of
+    // this memory; with one thread, no lock can be held by another.
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>())
+    })?;
+    if result == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: clone3 succeeded, so it stored a new descriptor that nobody else owns.
+    Ok(Cloned::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Ends the process at once: no destructors, no exit handlers.
+pub(crate) fn exit_now(status: libc::c_int) -> ! {
+    // SAFETY: `_exit` is always sound; it never returns.
+    unsafe { libc::_exit(status) }
+}
+
+/// A null-terminated array of C strings, as exec wants it.
+#[derive(Debug)]
+pub(crate) struct CStrings {
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl CStrings {
+    /// Allocates the array. A string with a NUL byte is the error.
+    pub(crate) fn new(strings: &[String]) -> Result<Self, &String> {
+        let strings = strings
+            .iter()
+            .map(|string| CString::new(string.as_bytes()).map_err(|_| string))
+            .collect::<Result<Vec<_>, _>>()?;
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        Ok(Self { strings, pointers })
+    }
+
+    /// The first string.
+    pub(crate) fn first(&self) -> Option<&CStr> {
+        self.strings.first().map(CString::as_c_str)
+    }
+}
+
+/// Executes a program; returns only when it cannot.
+pub(crate) fn exec(path: &CStr, argv: &CStrings, env: &CStrings) -> Errno {
+    // SAFETY: path is a C string, both arrays end with a null pointer, and the
+    // strings they point to are owned by what is borrowed here.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execve,
+            path.as_ptr(),
+            argv.pointers.as_ptr(),
+            env.pointers.as_ptr(),
+        )
+    };
+    check(result).expect_err("exec returns only when it has failed")
+}
+
+/// Sets every signal to its default disposition, those the spawner ignored and
+/// those a runtime caught, and unblocks all.
+pub(crate) fn reset_signals() {
+    /// The kernel's own `sigaction`, all zero: SIG_DFL, no flags, no mask. Not
+    /// libc's, which refuses the two signals it keeps for itself.
+    static DEFAULT: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = 8;
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads a sigaction of 32 bytes and writes nothing.
+        // SIGKILL and SIGSTOP are refused, which is right.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const DEFAULT,
+                ptr::null::<u8>(),
+                MASK_BYTES,
+            )
+        };
+    }
+    let none = 0_u64;
+    // SAFETY: the kernel reads a mask of 8 bytes and writes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null::<u8>(),
+            MASK_BYTES,
+        )
+    };
+}
+
+/// Closes every descriptor from 3 on, in a process that has just begun.
+pub(crate) fn close_inherited() -> Result<(), Errno> {
+    close_range(3, libc::c_uint::MAX)
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
+    // SAFETY: close_range takes three integers. A process that has just begun
+    // owns no descriptor yet, and one that is about to exec uses none again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Closes every descriptor from 3 on but one, in a process that is about to exec.
+pub(crate) fn close_all_but(kept: BorrowedFd<'_>) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    if kept > 3 {
+        close_range(3, kept - 1)?;
+    }
+    close_range(kept + 1, libc::c_uint::MAX)
+}
+
+/// Makes descriptor `number` a copy of `fd`, kept over an exec only if asked.
+pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd, keep: bool) -> Result<(), Errno> {
+    if fd.as_raw_fd() == number {
+        let flags = if keep { rustix::io::FdFlags::empty() } else { rustix::io::FdFlags::CLOEXEC };
+        return rustix::io::fcntl_setfd(fd, flags);
+    }
+    let flags = if keep { 0 } else { libc::O_CLOEXEC };
+    // SAFETY: dup3 takes three integers. Whatever `number` was is replaced: only
+    // the child of a clone calls this, for numbers that it uses in no other way.
+    check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, flags) }).map(drop)
+}
+
+/// Makes the current cgroups the roots of what the process sees.
+pub(crate) fn enter_cgroup_namespace() -> Result<(), Errno> {
+    // SAFETY: only CLONE_FILES could take descriptors from under their owners.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+}
+
+/// Brings up the loopback device of the current network namespace.
+pub(crate) fn raise_loopback(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// `struct ifreq` for SIOCSIFFLAGS: a name, flags, and the rest of a union.
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        flags: libc::c_short,
+        rest: [u8; 22],
+    }
+    let mut request = Request { name: [0; libc::IFNAMSIZ], flags: 0, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    request.flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the kernel reads an ifreq of 40 bytes from `request`, which is one.
+    check(unsafe {
+        libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request)
+    })
+    .map(drop)
+}
+
+/// The result of a raw system call made through libc.
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result >= 0 {
+        return Ok(result);
+    }
+    // SAFETY: the pointer is this thread's errno, always valid.
+    Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }))
+}
