@@ -7,7 +7,8 @@ use crate::term::{Opaque, OpaqueKind, Term};
 use crate::text::is_reserved;
 
 impl Display for Term<'_> {
-    /// Erlang source text, which the Erlang parser reads back as an equal term. Pids, ports, references and funs have no source text: they look
+    /// Erlang source text, which [`text::parse`](crate::text::parse) and the Erlang parser read
+    /// back as an equal term. Pids, ports, references and funs have no source text: they look
     /// as in the shell, `#Pid<...>`, with their encoding inside.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {

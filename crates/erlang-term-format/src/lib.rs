@@ -54,7 +54,7 @@ mod ser;
 mod skip;
 mod tag;
 mod term;
-mod text;
+pub mod text;
 
 pub use de::{from_slice, from_slice_with, from_term};
 pub use decode::{decode, decode_with};
