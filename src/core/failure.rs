@@ -50,6 +50,38 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 22] = [
+        Self::MalformedFrame,
+        Self::FrameTooLarge,
+        Self::ProtocolMismatch,
+        Self::HandshakeRequired,
+        Self::UnknownOp,
+        Self::BadArgs,
+        Self::InvalidSpec,
+        Self::Unsupported,
+        Self::NotFound,
+        Self::Exists,
+        Self::StoreFailed,
+        Self::StoreCorrupt,
+        Self::Locked,
+        Self::NotPermitted,
+        Self::StartFailed,
+        Self::ImageUnavailable,
+        Self::RuntimeFailed,
+        Self::Lost,
+        Self::ShuttingDown,
+        Self::Busy,
+        Self::BadOption,
+        Self::Internal,
+    ];
+
+    /// The code of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
     /// The code's name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -105,6 +137,25 @@ pub enum Place {
 }
 
 impl Place {
+    /// Every place.
+    pub const ALL: [Self; 9] = [
+        Self::Pod,
+        Self::Container,
+        Self::Field,
+        Self::Path,
+        Self::Step,
+        Self::Errno,
+        Self::Pid,
+        Self::Option,
+        Self::Offset,
+    ];
+
+    /// The place of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|place| place.name() == name)
+    }
+
     /// The place's name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -154,5 +205,21 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_what_they_name() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.name()), Some(code));
+        }
+        for place in Place::ALL {
+            assert_eq!(Place::from_name(place.name()), Some(place));
+        }
+        assert_eq!(Code::from_name("no_such_code"), None);
     }
 }
