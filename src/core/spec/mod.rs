@@ -1,10 +1,17 @@
 //! Pod specs: what a user wants to run, parsed once into types that cannot be
 //! wrong.
 
+mod encode;
+mod error;
+mod order;
+mod parse;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+pub use error::SpecError;
 
 /// A name that is safe as a path, a cgroup and a hostname: 1 to 63 bytes of
 /// `a-z A-Z 0-9 . _ -`, first and last alphanumeric.

@@ -1,0 +1,487 @@
+//! Terms to specs: every rule that a spec keeps.
+//!
+//! The rules and their order are those of the Elixir client, so that both sides
+//! name the same one; `tests/cases/specs.terms` is run by both. The fields of
+//! each struct below are parsed in the order they are written in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use erlang_term_format::Term;
+
+use super::error::SpecError;
+use super::order::order;
+use super::{
+    ContainerSpec, CpuLimit, Image, IpSource, Limits, Mount, Name, Network, Nic, NicMode, PodSpec,
+    RestartPolicy, Volume, VolumeSource,
+};
+
+type Result<T> = std::result::Result<T, SpecError>;
+
+/// The largest limit: what the kernel's files take.
+const LIMIT_MAX: u64 = i64::MAX as u64;
+
+/// What an absent field without a default is.
+static NIL: Term<'static> = Term::nil();
+
+impl PodSpec {
+    /// The spec that a term describes.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn from_term(term: &Term<'_>) -> Result<Self> {
+        let keys = ["name", "containers", "network", "volumes", "restart"];
+        let fields = Fields::of(term, "Elixir.Tank.Pod", &keys)?;
+        let name = fields.required("name", name)?;
+        Self::named(name.clone(), &fields).map_err(|error| error.of_pod(&name))
+    }
+
+    fn named(name: Name, fields: &Fields<'_, '_>) -> Result<Self> {
+        let containers = fields.parse("containers", containers)?;
+        let volumes = fields.parse("volumes", volumes)?;
+        let network = fields.optional("network", Network::None, network)?;
+        let restart = fields.optional("restart", RestartPolicy::Always, restart)?;
+        refer_to_volumes(&containers, &volumes)?;
+        Ok(Self { name, containers, network, volumes, restart })
+    }
+}
+
+/// The entries of a map, all of them known.
+struct Fields<'t, 'a>(Vec<(&'t Term<'a>, &'t Term<'a>)>);
+
+impl<'t, 'a> Fields<'t, 'a> {
+    fn of(term: &'t Term<'a>, module: &'static str, keys: &[&str]) -> Result<Self> {
+        let Some(mut entries) = entries(term) else {
+            return Err(SpecError::cannot_build(module, term));
+        };
+        // A struct of the client's is as good as a map.
+        entries.retain(|(key, _)| !key.is_atom("__struct__"));
+        let is_known = |key: &Term<'_>| keys.iter().any(|known| key.is_atom(known));
+        let unknown: Vec<Term<'static>> = entries
+            .iter()
+            .filter(|(key, _)| !is_known(key))
+            .map(|(key, _)| (*key).clone().into_owned())
+            .collect();
+        match unknown.is_empty() {
+            true => Ok(Self(entries)),
+            false => Err(SpecError::unknown_keys(unknown, keys)),
+        }
+    }
+
+    /// The value of a field. In a keyword list the last one counts.
+    fn get(&self, key: &str) -> Option<&'t Term<'a>> {
+        self.0.iter().rev().find(|(each, _)| each.is_atom(key)).map(|(_, value)| *value)
+    }
+
+    /// A field whose parser decides what absence means.
+    fn parse<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(Option<&'t Term<'a>>) -> Result<T>,
+    ) -> Result<T> {
+        parse(self.get(key)).map_err(|error| error.within(key))
+    }
+
+    /// A field that is `nil` when absent.
+    fn required<T>(&self, key: &str, parse: impl FnOnce(&Term<'_>) -> Result<T>) -> Result<T> {
+        self.parse(key, |value| parse(value.unwrap_or(&NIL)))
+    }
+
+    /// A field with a default.
+    fn optional<T>(
+        &self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&Term<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.parse(key, |value| value.map_or(Ok(default), parse))
+    }
+}
+
+/// What a map or a keyword list holds.
+fn entries<'t, 'a>(term: &'t Term<'a>) -> Option<Vec<(&'t Term<'a>, &'t Term<'a>)>> {
+    match term {
+        Term::Map(entries) => Some(entries.iter().map(|(key, value)| (key, value)).collect()),
+        Term::List(pairs) => pairs.iter().map(keyword).collect(),
+        _ => None,
+    }
+}
+
+fn keyword<'t, 'a>(pair: &'t Term<'a>) -> Option<(&'t Term<'a>, &'t Term<'a>)> {
+    match pair.as_tuple()? {
+        [key, value] if key.as_atom().is_some() => Some((key, value)),
+        _ => None,
+    }
+}
+
+fn containers(value: Option<&Term<'_>>) -> Result<Vec<ContainerSpec>> {
+    let containers = list(value, container)?;
+    if containers.is_empty() {
+        return Err(SpecError::no_containers());
+    }
+    unique(containers.iter().map(|container| container.name.as_str()))?;
+    Ok(containers)
+}
+
+fn container(term: &Term<'_>) -> Result<ContainerSpec> {
+    let keys = [
+        "name",
+        "image",
+        "command",
+        "args",
+        "env",
+        "working_dir",
+        "user",
+        "mounts",
+        "limits",
+        "tty",
+    ];
+    let fields = Fields::of(term, "Elixir.Tank.Container", &keys)?;
+    Ok(ContainerSpec {
+        name: fields.required("name", name)?,
+        image: fields.required("image", image)?,
+        command: fields.optional("command", Vec::new(), strings)?,
+        args: fields.optional("args", Vec::new(), strings)?,
+        env: fields.optional("env", BTreeMap::new(), env)?,
+        working_dir: fields.required("working_dir", working_dir)?,
+        user: fields.required("user", user)?,
+        mounts: fields.parse("mounts", mounts)?,
+        limits: fields.optional("limits", Limits::default(), limits)?,
+        tty: fields.optional("tty", false, tty)?,
+    })
+}
+
+fn image(value: &Term<'_>) -> Result<Image> {
+    let invalid = || {
+        let rule = "is neither an image reference nor {rootfs, path}";
+        SpecError::of("invalid_image", value, rule)
+    };
+    if let Some([tag, path]) = value.as_tuple() {
+        let path_text = text(path).filter(|_| tag.is_atom("rootfs")).ok_or_else(invalid)?;
+        return match path_text.starts_with('/') {
+            true => Ok(Image::Rootfs(path_text)),
+            false => {
+                Err(SpecError::of("rootfs_path_not_absolute", path, "is not an absolute path"))
+            }
+        };
+    }
+    text(value).filter(|text| !text.is_empty()).map(Image::Reference).ok_or_else(invalid)
+}
+
+fn strings(value: &Term<'_>) -> Result<Vec<String>> {
+    let strings = value.as_list().and_then(|list| list.iter().map(text).collect());
+    strings.ok_or_else(|| {
+        SpecError::of("not_a_string_list", value, "is not a list of text without NUL")
+    })
+}
+
+fn env(value: &Term<'_>) -> Result<BTreeMap<String, String>> {
+    let variable = |(key, value): &(Term<'_>, Term<'_>)| {
+        let key = text(key).filter(|key| !key.is_empty() && !key.contains('='))?;
+        Some((key, text(value)?))
+    };
+    let env = value.as_map().and_then(|entries| entries.iter().map(variable).collect());
+    env.ok_or_else(|| {
+        let rule = "is not a map of text to text, with names that have no =";
+        SpecError::of("invalid_env", value, rule)
+    })
+}
+
+fn working_dir(value: &Term<'_>) -> Result<Option<String>> {
+    if value.is_nil() {
+        return Ok(None);
+    }
+    match text(value) {
+        Some(path) if path.starts_with('/') => Ok(Some(path)),
+        Some(_) => Err(SpecError::of("working_dir_not_absolute", value, "is not an absolute path")),
+        None => Err(SpecError::of("invalid_working_dir", value, "is not a path")),
+    }
+}
+
+fn user(value: &Term<'_>) -> Result<Option<String>> {
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let user = text(value).filter(|user| !user.is_empty());
+    user.map(Some).ok_or_else(|| SpecError::of("invalid_user", value, "is not a user"))
+}
+
+fn mounts(value: Option<&Term<'_>>) -> Result<Vec<Mount>> {
+    let mounts = list(value, mount)?;
+    let places: Vec<String> = mounts.iter().map(|mount| place(&mount.path)).collect();
+    unique(places.iter().map(String::as_str))?;
+    Ok(mounts)
+}
+
+fn mount(term: &Term<'_>) -> Result<Mount> {
+    let fields = Fields::of(term, "Elixir.Tank.Mount", &["volume", "path", "read_only"])?;
+    Ok(Mount {
+        volume: fields.required("volume", name)?,
+        path: fields.required("path", mount_path)?,
+        read_only: fields.optional("read_only", false, read_only)?,
+    })
+}
+
+/// Where a volume goes: below the container's root, and never out of it.
+fn mount_path(value: &Term<'_>) -> Result<String> {
+    let invalid = |rule| SpecError::of("invalid_mount_path", value, rule);
+    let path = text(value).ok_or_else(|| invalid("is not a path"))?;
+    if !path.starts_with('/') {
+        return Err(SpecError::of("mount_path_not_absolute", value, "is not an absolute path"));
+    }
+    if steps(&path).next().is_none() {
+        return Err(invalid("is the root itself"));
+    }
+    if steps(&path).any(|step| step == "..") {
+        return Err(invalid("has a .. in it"));
+    }
+    Ok(path)
+}
+
+/// One form for all spellings of a path.
+fn place(path: &str) -> String {
+    steps(path).flat_map(|step| ["/", step]).collect()
+}
+
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|step| !matches!(*step, "" | "."))
+}
+
+fn read_only(value: &Term<'_>) -> Result<bool> {
+    let rule = "is neither true nor false";
+    value.as_bool().ok_or_else(|| SpecError::of("invalid_read_only", value, rule))
+}
+
+fn limits(value: &Term<'_>) -> Result<Limits> {
+    let Some(entries) = value.as_map() else {
+        return Err(SpecError::of("invalid_limits", value, "is not a map"));
+    };
+    let mut limits = Limits::default();
+    let mut entries: Vec<_> = entries.iter().collect();
+    // So that the same one is named however the map is laid out.
+    entries.sort_by(|(a, _), (b, _)| order(a, b));
+    for (key, value) in entries {
+        limit(&mut limits, key, value)
+            .map_err(|error| error.within(key.as_atom().unwrap_or_default()))?;
+    }
+    Ok(limits)
+}
+
+fn limit(limits: &mut Limits, key: &Term<'_>, value: &Term<'_>) -> Result<()> {
+    let invalid = |rule| SpecError::invalid_limit(key, value, rule);
+    let number = || positive(value).ok_or_else(|| invalid("is not a positive integer below 2^63"));
+    match key.as_atom() {
+        Some("memory") => limits.memory = Some(number()?),
+        Some("pids") => limits.pids = Some(number()?),
+        Some("cpu") => {
+            let rule = "is not {quota_us, period_us}, both positive integers below 2^63";
+            limits.cpu = Some(cpu(value).ok_or_else(|| invalid(rule))?);
+        }
+        _ => return Err(invalid("is for no limit there is (known are memory, pids, cpu)")),
+    }
+    Ok(())
+}
+
+fn cpu(value: &Term<'_>) -> Option<CpuLimit> {
+    match value.as_tuple()? {
+        [quota, period] => {
+            Some(CpuLimit { quota_us: positive(quota)?, period_us: positive(period)? })
+        }
+        _ => None,
+    }
+}
+
+fn positive(value: &Term<'_>) -> Option<u64> {
+    value.as_u64().filter(|number| (1..=LIMIT_MAX).contains(number))
+}
+
+fn tty(value: &Term<'_>) -> Result<bool> {
+    value.as_bool().ok_or_else(|| SpecError::not_allowed(value, &["true", "false"]))
+}
+
+fn volumes(value: Option<&Term<'_>>) -> Result<Vec<Volume>> {
+    let volumes = list(value, volume)?;
+    unique(volumes.iter().map(|volume| volume.name.as_str()))?;
+    Ok(volumes)
+}
+
+fn volume(term: &Term<'_>) -> Result<Volume> {
+    let fields = Fields::of(term, "Elixir.Tank.Volume", &["name", "source"])?;
+    Ok(Volume {
+        name: fields.required("name", name)?,
+        source: fields.optional("source", VolumeSource::Managed, source)?,
+    })
+}
+
+fn source(value: &Term<'_>) -> Result<VolumeSource> {
+    let invalid = || SpecError::of("invalid_source", value, "is neither managed nor {host, path}");
+    if value.is_atom("managed") {
+        return Ok(VolumeSource::Managed);
+    }
+    let Some([tag, path]) = value.as_tuple() else { return Err(invalid()) };
+    let path_text = text(path).filter(|_| tag.is_atom("host")).ok_or_else(invalid)?;
+    match path_text.starts_with('/') {
+        true => Ok(VolumeSource::Host(path_text)),
+        false => Err(SpecError::of("host_path_not_absolute", path, "is not an absolute path")),
+    }
+}
+
+fn network(value: &Term<'_>) -> Result<Network> {
+    match value {
+        Term::Atom(word) if word == "none" => Ok(Network::None),
+        Term::Atom(word) if word == "host" => Ok(Network::Host),
+        _ if entries(value).is_some() => interfaces(value),
+        _ => {
+            let rule = "is neither none, nor host, nor a map of nics and dns";
+            Err(SpecError::of("invalid_network", value, rule))
+        }
+    }
+}
+
+fn interfaces(term: &Term<'_>) -> Result<Network> {
+    let fields = Fields::of(term, "Elixir.Tank.Pod.Network", &["nics", "dns"])?;
+    Ok(Network::Interfaces {
+        nics: fields.parse("nics", nics)?,
+        dns: fields.optional("dns", Vec::new(), dns)?,
+    })
+}
+
+fn nics(value: Option<&Term<'_>>) -> Result<Vec<Nic>> {
+    let nics = list(value, nic)?;
+    unique(nics.iter().map(|nic| nic.name.as_str()))?;
+    Ok(nics)
+}
+
+fn nic(term: &Term<'_>) -> Result<Nic> {
+    let keys = ["name", "mode", "parent", "ip", "gateway"];
+    let fields = Fields::of(term, "Elixir.Tank.Nic", &keys)?;
+    Ok(Nic {
+        name: fields.required("name", name)?,
+        mode: fields.optional("mode", NicMode::Macvlan, mode)?,
+        parent: fields.optional("parent", None, parent)?,
+        ip: fields.required("ip", ip)?,
+        gateway: fields.required("gateway", gateway)?,
+    })
+}
+
+fn mode(value: &Term<'_>) -> Result<NicMode> {
+    one_of(value, &[NicMode::Macvlan, NicMode::Bridge, NicMode::Ipvlan], NicMode::name)
+}
+
+fn restart(value: &Term<'_>) -> Result<RestartPolicy> {
+    let policies = [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
+    one_of(value, &policies, RestartPolicy::name)
+}
+
+fn parent(value: &Term<'_>) -> Result<Option<String>> {
+    if value.is_atom("auto") {
+        return Ok(None);
+    }
+    let parent = text(value).filter(|parent| !parent.is_empty());
+    let rule = "is neither auto nor the name of an interface";
+    parent.map(Some).ok_or_else(|| SpecError::of("invalid_parent", value, rule))
+}
+
+fn ip(value: &Term<'_>) -> Result<IpSource> {
+    let invalid = || {
+        let rule = "is neither {address, prefix}, nor dhcp, nor {ipam, subnet}";
+        SpecError::of("invalid_ip", value, rule)
+    };
+    if value.is_atom("dhcp") {
+        return Ok(IpSource::Dhcp);
+    }
+    let Some([first, second]) = value.as_tuple() else { return Err(invalid()) };
+    match (first, second) {
+        (tag, Term::Binary(_)) if tag.is_atom("ipam") => subnet(second).map(IpSource::Ipam),
+        (tag, _) if tag.is_atom("ipam") => Err(invalid()),
+        (address, prefix) => match prefix.as_u64().map(u8::try_from) {
+            Some(Ok(prefix @ 0..=32)) => Ok(IpSource::Static(ipv4(address)?, prefix)),
+            _ => Err(invalid()),
+        },
+    }
+}
+
+/// A subnet in CIDR form.
+fn subnet(value: &Term<'_>) -> Result<String> {
+    let parsed = text(value).filter(|subnet| {
+        subnet.split_once('/').is_some_and(|(address, prefix)| {
+            address.parse::<Ipv4Addr>().is_ok() && is_prefix(prefix)
+        })
+    });
+    parsed.ok_or_else(|| {
+        SpecError::of("invalid_ipam_subnet", value, "is not a subnet like 10.0.0.0/24")
+    })
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.parse::<u8>().is_ok_and(|prefix| prefix <= 32 && prefix.to_string() == text)
+}
+
+fn gateway(value: &Term<'_>) -> Result<Option<Ipv4Addr>> {
+    if value.is_nil() { Ok(None) } else { ipv4(value).map(Some) }
+}
+
+fn dns(value: &Term<'_>) -> Result<Vec<Ipv4Addr>> {
+    let Some(servers) = value.as_list() else {
+        return Err(SpecError::of("invalid_dns", value, "is not a list of addresses"));
+    };
+    each(servers, ipv4)
+}
+
+fn ipv4(value: &Term<'_>) -> Result<Ipv4Addr> {
+    let address = value.as_str().and_then(|text| text.parse().ok());
+    address.ok_or_else(|| SpecError::of("invalid_ipv4", value, "is not an IPv4 address"))
+}
+
+fn name(value: &Term<'_>) -> Result<Name> {
+    value.as_str().and_then(Name::new).ok_or_else(|| {
+        let rule = "is not a name: 1 to 63 of a-z A-Z 0-9 . _ -, a letter or digit at both ends";
+        SpecError::of("invalid_name", value, rule)
+    })
+}
+
+/// Text that the system can take: UTF-8, without NUL.
+fn text(value: &Term<'_>) -> Option<String> {
+    value.as_str().filter(|text| !text.contains('\0')).map(str::to_owned)
+}
+
+fn one_of<T: Copy>(value: &Term<'_>, all: &[T], name: fn(T) -> &'static str) -> Result<T> {
+    let found = all.iter().find(|each| value.is_atom(name(**each)));
+    found.copied().ok_or_else(|| {
+        let names: Vec<&'static str> = all.iter().map(|each| name(*each)).collect();
+        SpecError::not_allowed(value, &names)
+    })
+}
+
+/// A list of things; empty when absent.
+fn list<T>(value: Option<&Term<'_>>, item: impl Fn(&Term<'_>) -> Result<T>) -> Result<Vec<T>> {
+    match value {
+        None => Ok(Vec::new()),
+        Some(Term::List(items)) => each(items, item),
+        Some(other) => Err(SpecError::of("not_a_list", other, "is not a list")),
+    }
+}
+
+fn each<T>(items: &[Term<'_>], item: impl Fn(&Term<'_>) -> Result<T>) -> Result<Vec<T>> {
+    let at = |(index, value)| item(value).map_err(|error| error.within(&format!("[{index}]")));
+    items.iter().enumerate().map(at).collect()
+}
+
+/// Refuses what is there more than once, named in the order of the repetitions.
+fn unique<'a>(values: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut repeated: Vec<&str> = values.filter(|value| !seen.insert(*value)).collect();
+    let mut named = BTreeSet::new();
+    repeated.retain(|value| named.insert(*value));
+    if repeated.is_empty() { Ok(()) } else { Err(SpecError::duplicate(&repeated)) }
+}
+
+/// Every mount refers to a volume of the pod.
+fn refer_to_volumes(containers: &[ContainerSpec], volumes: &[Volume]) -> Result<()> {
+    let known: BTreeSet<&Name> = volumes.iter().map(|volume| &volume.name).collect();
+    let references = containers.iter().flat_map(|container| {
+        container.mounts.iter().map(|mount| (&container.name, &mount.volume))
+    });
+    let missing: Vec<_> = references.filter(|(_, volume)| !known.contains(volume)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(SpecError::unknown_volume_refs(&missing)) }
+}
