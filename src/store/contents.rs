@@ -35,6 +35,19 @@ pub(super) struct Staged {
 }
 
 impl Contents {
+    /// What a store held when it was opened.
+    pub(super) fn loaded(revision: Revision, pods: BTreeMap<Name, StoredPod>) -> Self {
+        Self { revision, pods, changes: VecDeque::new(), floor: revision }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(super) fn pods(&self) -> &BTreeMap<Name, StoredPod> {
+        &self.pods
+    }
+
     pub(super) fn list(&self) -> DesiredChange {
         let pods = self.pods.iter().map(|(name, pod)| (name.clone(), Some(pod.clone())));
         DesiredChange { revision: self.revision, is_full: true, pods: pods.collect() }
@@ -78,6 +91,11 @@ impl Contents {
 }
 
 impl Staged {
+    /// Whether nothing is left to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     fn add(&mut self, base: &Contents, write: &Write) -> Result<Revision, StoreError> {
         match write {
             Write::Put(spec) => Ok(self.put(base, spec)),

@@ -9,7 +9,12 @@
 //! is told over what it believes.
 
 mod contents;
+mod durable;
+mod fault;
+mod file;
 mod memory;
+mod record;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -18,7 +23,10 @@ use crate::core::event::{DesiredChange, Revision};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::Name;
 
+pub use durable::DurableStore;
+pub use file::{Medium, StateFile};
 pub use memory::MemoryStore;
+pub use tables::SetAside;
 
 /// A revisioned store of pod specs and terminal verdicts.
 pub trait Store: Send {
@@ -39,8 +47,7 @@ pub trait Store: Send {
     /// price of one. The answers are in the order of the writes.
     ///
     /// A write that is refused (`Exists`) does not hold back the others. When
-    /// the store itself fails, each write that would have changed something
-    /// fails, and none of them has any effect.
+    /// the store itself fails, all of them fail, and none has any effect.
     ///
     /// The revision in an answer is the pod's generation after `Put` and
     /// `Create`, and the store's revision after the other writes. Putting a

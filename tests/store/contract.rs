@@ -2,12 +2,14 @@
 
 use tank::core::action::Write;
 use tank::core::event::{DesiredChange, Revision, StoredPod, Verdict};
-use tank::store::{MemoryStore, Store, StoreError};
+use tank::store::{DurableStore, MemoryStore, Store, StoreError};
 
+use crate::disk::Disk;
 use crate::specs::{create, delete, name, put, spec, verdict};
 
 fn on_every_store(test: impl Fn(&mut dyn Store)) {
     test(&mut MemoryStore::new());
+    test(&mut DurableStore::open_on(Disk::default()).expect("an empty disk"));
 }
 
 /// Commits one write that must succeed.

@@ -1,4 +1,7 @@
 //! What every store promises, and what the durable one promises beyond.
 
 mod contract;
+mod crash;
+mod disk;
+mod durable;
 mod specs;

@@ -1,0 +1,103 @@
+//! Stored records: Erlang terms, which any BEAM can read too.
+//!
+//! A pod is `#{generation => N, spec => Pod}` with the pod as the protocol has
+//! it, a verdict `#{retries => N, exit => Exit}`. The form is the file's own:
+//! the protocol may change without it. How it may change itself is said with
+//! the tables.
+
+use std::sync::Arc;
+
+use erlang_term_format::{Term, decode, encode};
+
+use crate::core::event::{Revision, StoredPod, Verdict};
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::PodSpec;
+use crate::core::status::Exit;
+
+/// The record of a pod, without its verdict.
+pub(super) fn encode_pod(pod: &StoredPod) -> Vec<u8> {
+    encode(&map([("generation", Term::from(pod.generation.0)), ("spec", pod.spec.to_term())]))
+}
+
+/// The pod of a record, or why there is none.
+pub(super) fn decode_pod(key: &[u8], record: &[u8]) -> Result<StoredPod, String> {
+    let term = decode(record).map_err(|error| error.to_string())?;
+    let generation = field(&term, "generation", Term::as_u64)?;
+    let spec =
+        PodSpec::from_term(field(&term, "spec", Some)?).map_err(|error| error.to_string())?;
+    if spec.name.as_str().as_bytes() != key {
+        return Err(format!("it is of pod {}", spec.name));
+    }
+    Ok(StoredPod { generation: Revision(generation), spec: Arc::new(spec), verdict: None })
+}
+
+/// The record of a verdict.
+pub(super) fn encode_verdict(verdict: &Verdict) -> Vec<u8> {
+    encode(&map([("retries", Term::from(verdict.retries)), ("exit", exit(&verdict.exit))]))
+}
+
+/// The verdict of a record, or why there is none.
+pub(super) fn decode_verdict(record: &[u8]) -> Result<Verdict, String> {
+    let term = decode(record).map_err(|error| error.to_string())?;
+    let retries = |term: &Term<'_>| u32::try_from(term.as_u64()?).ok();
+    Ok(Verdict { retries: field(&term, "retries", retries)?, exit: field(&term, "exit", exit_of)? })
+}
+
+fn exit(exit: &Exit) -> Term<'_> {
+    let tagged = |tag, value| Term::Tuple(vec![Term::atom(tag), value]);
+    match exit {
+        Exit::Exited(code) => tagged("exited", Term::from(*code)),
+        Exit::Signaled(signal) => tagged("signaled", Term::from(*signal)),
+        Exit::Failed(failure) => tagged("error", failure_term(failure)),
+    }
+}
+
+fn exit_of(term: &Term<'_>) -> Option<Exit> {
+    let [tag, value] = term.as_tuple()? else { return None };
+    let number = || i32::try_from(value.as_i64()?).ok();
+    match tag.as_atom()? {
+        "exited" => number().map(Exit::Exited),
+        "signaled" => number().map(Exit::Signaled),
+        "error" => failure_of(value).map(Exit::Failed),
+        _ => None,
+    }
+}
+
+/// The places are a list, since their order says from the outside in.
+fn failure_term(failure: &Failure) -> Term<'_> {
+    let place = |(place, value): &(Place, String)| {
+        Term::Tuple(vec![Term::atom(place.name()), Term::binary(value.clone())])
+    };
+    map([
+        ("code", Term::atom(failure.code.name())),
+        ("message", failure.message.as_str().into()),
+        ("where", Term::List(failure.at.iter().map(place).collect())),
+        ("hint", failure.hint.as_deref().into()),
+    ])
+}
+
+fn failure_of(term: &Term<'_>) -> Option<Failure> {
+    let place = |term: &Term<'_>| {
+        let [place, value] = term.as_tuple()? else { return None };
+        Some((Place::from_name(place.as_atom()?)?, value.as_str()?.to_owned()))
+    };
+    Some(Failure {
+        code: Code::from_name(term.get("code")?.as_atom()?)?,
+        message: term.get("message")?.as_str()?.to_owned(),
+        at: term.get("where")?.as_list()?.iter().map(place).collect::<Option<_>>()?,
+        hint: term.get("hint")?.as_str().map(str::to_owned),
+    })
+}
+
+fn field<'t, 'a, T>(
+    term: &'t Term<'a>,
+    key: &str,
+    parse: impl FnOnce(&'t Term<'a>) -> Option<T>,
+) -> Result<T, String> {
+    let value = term.get(key).ok_or_else(|| format!("it has no {key}"))?;
+    parse(value).ok_or_else(|| format!("its {key} is {value}"))
+}
+
+fn map<'a, const N: usize>(entries: [(&'static str, Term<'a>); N]) -> Term<'a> {
+    Term::Map(entries.into_iter().map(|(key, value)| (Term::atom(key), value)).collect())
+}

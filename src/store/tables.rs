@@ -1,0 +1,262 @@
+//! The tables of the state file, and the transactions on them.
+//!
+//! # Versions
+//!
+//! A record is written with all its fields, so that a default which changes
+//! later does not change what is stored. A field that is missing takes its
+//! default: a newer program reads what an older one wrote. Whoever adds a field
+//! or changes what one means raises [`SCHEMA`]: an older program then refuses
+//! the file, rather than run something other than what the user asked for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
+
+use super::contents::Contents;
+use super::fault::Fault;
+use super::record;
+use crate::core::event::{Revision, StoredPod, Verdict};
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::Name;
+use crate::core::status::Exit;
+
+/// The version of the tables and records below.
+pub(super) const SCHEMA: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Pod name to spec and generation.
+const PODS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(PODS_NAME);
+/// Pod name to the verdict on the generation that `PODS` has.
+const VERDICTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(VERDICTS_NAME);
+const QUARANTINE: TableDefinition<'_, QuarantineKey<'_>, QuarantineValue<'_>> =
+    TableDefinition::new("quarantine");
+
+const PODS_NAME: &str = "pods";
+const VERDICTS_NAME: &str = "verdicts";
+
+/// Table, key and the revision at which it was found.
+type QuarantineKey<'a> = (&'a str, &'a [u8], u64);
+/// Why it cannot be read, and the record as it was.
+type QuarantineValue<'a> = (&'a str, &'a [u8]);
+
+/// Pods to write and, with `None`, pods to remove.
+pub(super) type Rows = BTreeMap<Name, Option<StoredPod>>;
+
+/// A stored record that cannot be read. It stays in the file, out of the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// What it is a record of: `pods` or `verdicts`.
+    pub table: String,
+    /// The pod's name, as far as it can be read.
+    pub pod: String,
+    /// Why it cannot be read.
+    pub what: String,
+}
+
+/// What a file holds.
+pub(super) struct Loaded {
+    pub(super) contents: Contents,
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+/// A record that [`quarantine`] puts aside.
+pub(super) struct Unreadable {
+    table: &'static str,
+    key: Vec<u8>,
+    record: Vec<u8>,
+    what: String,
+}
+
+/// Makes the tables of a new file.
+pub(super) fn create(database: &Database) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("schema", SCHEMA)?;
+        meta.insert("revision", 0)?;
+        transaction.open_table(PODS)?;
+        transaction.open_table(VERDICTS)?;
+        transaction.open_table(QUARANTINE)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Refuses a file that is not ours, or is newer than we are.
+pub(super) fn check(database: &Database) -> Result<(), Fault> {
+    match schema(database)? {
+        SCHEMA => Ok(()),
+        found if found > SCHEMA => Err(Fault::TooNew { found, supported: SCHEMA }),
+        found => Err(Fault::Corrupt(format!("there is no schema version {found}"))),
+    }
+}
+
+fn schema(database: &Database) -> Result<u64, Fault> {
+    let foreign = || Fault::Corrupt("it is a redb file of another program".to_owned());
+    match database.begin_read()?.open_table(META) {
+        Ok(meta) => Ok(meta.get("schema")?.ok_or_else(foreign)?.value()),
+        Err(TableError::Storage(error)) => Err(error.into()),
+        Err(_) => Err(foreign()),
+    }
+}
+
+/// Reads everything, and what cannot be read as it is. `path` is for the
+/// failures that stand for verdicts which cannot be read.
+pub(super) fn load(database: &Database, path: &Path) -> Result<Loaded, Fault> {
+    let transaction = database.begin_read()?;
+    let mut unreadable = Vec::new();
+    let mut pods = load_pods(&transaction, &mut unreadable)?;
+    load_verdicts(&transaction, path, &mut pods, &mut unreadable)?;
+    let stored = transaction.open_table(META)?.get("revision")?.map(|revision| revision.value());
+    // No generation may be given out twice, whatever the file says.
+    let newest = pods.values().map(|pod| pod.generation.0).max();
+    let revision = Revision(stored.max(newest).unwrap_or(0));
+    Ok(Loaded { contents: Contents::loaded(revision, pods), unreadable })
+}
+
+fn load_pods(
+    transaction: &ReadTransaction,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<BTreeMap<Name, StoredPod>, Fault> {
+    let mut pods = BTreeMap::new();
+    for row in transaction.open_table(PODS)?.iter()? {
+        let (key, record) = row?;
+        match record::decode_pod(key.value(), record.value()) {
+            Ok(pod) => drop(pods.insert(pod.spec.name.clone(), pod)),
+            Err(what) => {
+                unreadable.push(Unreadable::new(PODS_NAME, key.value(), record.value(), what));
+            }
+        }
+    }
+    Ok(pods)
+}
+
+fn load_verdicts(
+    transaction: &ReadTransaction,
+    path: &Path,
+    pods: &mut BTreeMap<Name, StoredPod>,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<(), Fault> {
+    for row in transaction.open_table(VERDICTS)?.iter()? {
+        let (key, record) = row?;
+        let aside = |what| Unreadable::new(VERDICTS_NAME, key.value(), record.value(), what);
+        let name = std::str::from_utf8(key.value()).ok().and_then(Name::new);
+        let Some(pod) = name.and_then(|name| pods.get_mut(&name)) else {
+            unreadable.push(aside("it belongs to no pod that can be read".to_owned()));
+            continue;
+        };
+        pod.verdict = Some(match record::decode_verdict(record.value()) {
+            Ok(verdict) => verdict,
+            Err(what) => {
+                unreadable.push(aside(what.clone()));
+                unreadable_verdict(&pod.spec.name, path, &what)
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Stands for a verdict that cannot be read: that there was one is known, and a
+/// job that is done must not run again.
+fn unreadable_verdict(pod: &Name, path: &Path, what: &str) -> Verdict {
+    let message = format!("the verdict on pod {pod} cannot be read: {what}");
+    let failure = Failure::new(Code::StoreCorrupt, message)
+        .at(Place::Pod, pod)
+        .at(Place::Path, path.display())
+        .hint("restart the pod, or apply another spec, to run it again");
+    Verdict { exit: Exit::Failed(failure), retries: 0 }
+}
+
+impl Unreadable {
+    fn new(table: &'static str, key: &[u8], record: &[u8], what: String) -> Self {
+        Self { table, key: key.to_owned(), record: record.to_owned(), what }
+    }
+}
+
+/// Moves records that cannot be read out of the way, in one transaction.
+pub(super) fn quarantine(
+    database: &Database,
+    contents: &Contents,
+    unreadable: &[Unreadable],
+) -> Result<(), Fault> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let transaction = database.begin_write()?;
+    {
+        let mut pods = transaction.open_table(PODS)?;
+        let mut verdicts = transaction.open_table(VERDICTS)?;
+        let mut quarantine = transaction.open_table(QUARANTINE)?;
+        for item in unreadable {
+            let key = item.key.as_slice();
+            let at = (item.table, key, contents.revision().0);
+            quarantine.insert(at, (item.what.as_str(), item.record.as_slice()))?;
+            let table = if item.table == PODS_NAME { &mut pods } else { &mut verdicts };
+            table.remove(key)?;
+        }
+        for pod in contents.pods().values() {
+            put_verdict(&mut verdicts, pod)?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+/// What has been put aside, now or earlier.
+pub(super) fn list_quarantine(database: &Database) -> Result<Vec<SetAside>, Fault> {
+    let transaction = database.begin_read()?;
+    let mut found = Vec::new();
+    for row in transaction.open_table(QUARANTINE)?.iter()? {
+        let (key, value) = row?;
+        let (table, pod, _) = key.value();
+        let pod = String::from_utf8_lossy(pod).into_owned();
+        found.push(SetAside { table: table.to_owned(), pod, what: value.value().0.to_owned() });
+    }
+    Ok(found)
+}
+
+/// One durable transaction that makes these rows of `before`.
+pub(super) fn write(
+    database: &Database,
+    before: &Contents,
+    rows: &Rows,
+    revision: Revision,
+) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    write_rows(&transaction, before, rows)?;
+    transaction.open_table(META)?.insert("revision", revision.0)?;
+    Ok(transaction.commit()?)
+}
+
+fn write_rows(transaction: &WriteTransaction, before: &Contents, rows: &Rows) -> Result<(), Fault> {
+    let mut pods = transaction.open_table(PODS)?;
+    let mut verdicts = transaction.open_table(VERDICTS)?;
+    for (name, row) in rows {
+        let key = name.as_str().as_bytes();
+        let Some(pod) = row else {
+            pods.remove(key)?;
+            verdicts.remove(key)?;
+            continue;
+        };
+        let is_spec_stored = before
+            .pods()
+            .get(name)
+            .is_some_and(|old| old.generation == pod.generation && old.spec == pod.spec);
+        if !is_spec_stored {
+            pods.insert(key, record::encode_pod(pod).as_slice())?;
+        }
+        put_verdict(&mut verdicts, pod)?;
+    }
+    Ok(())
+}
+
+fn put_verdict(table: &mut Table<'_, &[u8], &[u8]>, pod: &StoredPod) -> Result<(), Fault> {
+    let key = pod.spec.name.as_str().as_bytes();
+    match &pod.verdict {
+        Some(verdict) => drop(table.insert(key, record::encode_verdict(verdict).as_slice())?),
+        None => drop(table.remove(key)?),
+    }
+    Ok(())
+}
