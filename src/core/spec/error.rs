@@ -93,7 +93,8 @@ impl SpecError {
 
     /// The same error, seen from one level up.
     pub(super) fn within(mut self, step: &str) -> Self {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        let is_joined = self.path.is_empty() || self.path.starts_with('[');
+        let dot = if is_joined { "" } else { "." };
         self.path = format!("{step}{dot}{}", self.path);
         self
     }

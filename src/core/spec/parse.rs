@@ -479,9 +479,15 @@ fn unique<'a>(values: impl Iterator<Item = &'a str>) -> Result<()> {
 /// Every mount refers to a volume of the pod.
 fn refer_to_volumes(containers: &[ContainerSpec], volumes: &[Volume]) -> Result<()> {
     let known: BTreeSet<&Name> = volumes.iter().map(|volume| &volume.name).collect();
-    let references = containers.iter().flat_map(|container| {
-        container.mounts.iter().map(|mount| (&container.name, &mount.volume))
-    });
-    let missing: Vec<_> = references.filter(|(_, volume)| !known.contains(volume)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(SpecError::unknown_volume_refs(&missing)) }
+    let mut missing = Vec::new();
+    let mut first = None;
+    for (at, container) in containers.iter().enumerate() {
+        for (mount_at, mount) in container.mounts.iter().enumerate() {
+            if !known.contains(&mount.volume) {
+                first.get_or_insert_with(|| format!("containers[{at}].mounts[{mount_at}].volume"));
+                missing.push((&container.name, &mount.volume));
+            }
+        }
+    }
+    first.map_or(Ok(()), |path| Err(SpecError::unknown_volume_refs(&missing).within(&path)))
 }
