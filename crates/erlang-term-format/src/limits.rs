@@ -23,7 +23,7 @@ pub struct Limits {
 
 impl Limits {
     /// The deepest nesting that any setting allows, so that no input can exhaust the stack.
-    pub const DEPTH_CEILING: usize = 512;
+    pub const DEPTH_CEILING: usize = 256;
 
     /// `depth_max`, bounded by the ceiling.
     pub(crate) fn depth(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::hash::RandomState;
 
-use crate::decode::read_term;
+use crate::decode::{Tail, read_term};
 use crate::error::DecodeErrorKind;
 use crate::keys::{self, FEW};
 use crate::reader::{Head, Reader, Result};
@@ -13,13 +13,21 @@ impl Reader<'_> {
     pub(crate) fn skip(&mut self) -> Result<()> {
         match self.head()? {
             Head::Tuple(arity) => self.inside(|reader| reader.skip_each(arity)),
-            Head::List(length) => self.inside(|reader| {
-                reader.skip_each(length)?;
-                reader.spend(1)?;
-                reader.skip()
-            }),
+            Head::List(length) => self.inside(|reader| reader.skip_list(length)),
             Head::Map(entries) => self.inside(|reader| reader.skip_entries(entries)),
             _ => Ok(()),
+        }
+    }
+
+    /// A tail that is a list again continues this one.
+    fn skip_list(&mut self, length: usize) -> Result<()> {
+        let mut more = length;
+        loop {
+            self.skip_each(more)?;
+            match self.tail()? {
+                Tail::Elements(count) => more = count,
+                Tail::Term => return self.skip(),
+            }
         }
     }
 
