@@ -3,5 +3,10 @@
 //! [`core`] decides and never acts; everything else acts and never decides.
 //! `ARCHITECTURE.md` is the map.
 
+pub mod cli;
 pub mod core;
+pub mod daemon;
+mod poll;
+pub mod port;
+pub mod runtime;
 pub mod store;

@@ -1,2 +1,5 @@
-//! `tank`.
-fn main() {}
+//! `tank`: see [`tank::cli`].
+
+fn main() -> std::process::ExitCode {
+    tank::cli::main()
+}

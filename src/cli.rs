@@ -1,0 +1,246 @@
+//! From the command line to an exit status. Parsing never acts.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::core::failure::{Code, Failure};
+use crate::daemon::options::{OnDisconnect, Options, RuntimeKind, StoreKind};
+use crate::daemon::{End, start};
+use crate::port::frame::FrameWriter;
+use crate::port::message;
+use crate::port::stdio::Pipes;
+
+/// A command line option is wrong.
+pub const EXIT_BAD_OPTION: u8 = 2;
+/// The client speaks another protocol.
+pub const EXIT_MISMATCH: u8 = 3;
+/// The program could not start; the error says why.
+pub const EXIT_CANNOT_START: u8 = 4;
+/// The loop itself failed.
+pub const EXIT_INTERNAL: u8 = 5;
+
+/// Keeps containers running the way plain data says they should run.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve one client on stdin and stdout, in frames of Erlang terms
+    Port(PortArgs),
+}
+
+#[derive(Debug, Args)]
+struct PortArgs {
+    /// State that outlives a reboot: desired pods, verdicts, logs
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/tank")]
+    data_dir: PathBuf,
+    /// State that does not: a directory for each run
+    #[arg(long, value_name = "DIR", default_value = "/run/tank")]
+    run_dir: PathBuf,
+    /// Where desired pods are kept
+    #[arg(long, value_enum, default_value_t = StoreArg::Durable)]
+    store: StoreArg,
+    /// What carries out starts and stops
+    #[arg(long, value_enum, default_value_t = RuntimeArg::Container)]
+    runtime: RuntimeArg,
+    /// Between the end of a full pass and the next
+    #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = positive())]
+    interval_ms: u64,
+    /// The first backoff
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = positive())]
+    backoff_base_ms: u64,
+    /// The longest backoff
+    #[arg(long, value_name = "MS", default_value_t = 300_000, value_parser = positive())]
+    backoff_cap_ms: u64,
+    /// A run of this length resets the backoff
+    #[arg(long, value_name = "MS", default_value_t = 600_000)]
+    stable_window_ms: u64,
+    /// What becomes of pods when the client is gone: keep, stop or
+    /// stop-after-ms=N
+    #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = on_disconnect)]
+    on_disconnect: OnDisconnect,
+    /// Between the stop signal and the kill
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    stop_grace_ms: u64,
+    /// The shim's program [default: tank-shim beside this one]
+    #[arg(long, value_name = "PATH")]
+    shim: Option<PathBuf>,
+    /// The cgroup below which pods live
+    #[arg(long, value_name = "NAME", default_value = "tank", value_parser = cgroup_parent)]
+    cgroup_parent: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StoreArg {
+    /// In the data directory
+    Durable,
+    /// In memory, for as long as the program lives
+    Memory,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RuntimeArg {
+    /// Containers
+    Container,
+    /// The client's own processes
+    Client,
+    /// Nothing is started
+    None,
+}
+
+fn positive() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..)
+}
+
+fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
+    match text {
+        "keep" => Ok(OnDisconnect::Keep),
+        "stop" => Ok(OnDisconnect::Stop),
+        _ => text
+            .strip_prefix("stop-after-ms=")
+            .and_then(|ms| ms.parse().ok())
+            .map(OnDisconnect::StopAfter)
+            .ok_or_else(|| "must be keep, stop or stop-after-ms=N".to_owned()),
+    }
+}
+
+fn cgroup_parent(text: &str) -> Result<String, String> {
+    let is_safe = !text.trim_matches('/').is_empty()
+        && text.split('/').all(|part| part != "." && part != "..");
+    if is_safe { Ok(text.to_owned()) } else { Err("must be a path without . and ..".to_owned()) }
+}
+
+impl PortArgs {
+    fn options(self) -> std::io::Result<Options> {
+        let shim = match self.shim {
+            Some(path) => path,
+            None => std::env::current_exe()?.with_file_name("tank-shim"),
+        };
+        Ok(Options {
+            data_dir: std::path::absolute(self.data_dir)?,
+            run_dir: std::path::absolute(self.run_dir)?,
+            store: match self.store {
+                StoreArg::Durable => StoreKind::Durable,
+                StoreArg::Memory => StoreKind::Memory,
+            },
+            runtime: match self.runtime {
+                RuntimeArg::Container => RuntimeKind::Container,
+                RuntimeArg::Client => RuntimeKind::Client,
+                RuntimeArg::None => RuntimeKind::None,
+            },
+            interval_ms: self.interval_ms,
+            backoff_base_ms: self.backoff_base_ms,
+            backoff_cap_ms: self.backoff_cap_ms,
+            stable_window_ms: self.stable_window_ms,
+            on_disconnect: self.on_disconnect,
+            stop_grace_ms: self.stop_grace_ms,
+            shim: std::path::absolute(shim)?,
+            cgroup_parent: self.cgroup_parent,
+        })
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TANK_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .init();
+    match cli.command {
+        Command::Port(args) => port(args),
+    }
+}
+
+/// Help and version are answers; everything else is an error, on stderr for a
+/// person and in a frame for a client.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let is_port = std::env::args().nth(1).is_some_and(|command| command == "port");
+    if is_port && error.use_stderr() {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        write_fatal(&Failure::new(Code::BadOption, line).hint("tank port --help"));
+    }
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(EXIT_BAD_OPTION) } else { ExitCode::SUCCESS }
+}
+
+fn port(args: PortArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (options, runtime) = match args.options().and_then(|options| Ok((options, runtime?))) {
+        Ok(made) => made,
+        Err(error) => return cannot_start(&Failure::new(Code::Internal, error.to_string())),
+    };
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, serve(options))
+}
+
+async fn serve(options: Options) -> ExitCode {
+    let pipes = match Pipes::take() {
+        Ok(pipes) => Rc::new(pipes),
+        Err(error) => {
+            let what = format!("stdin and stdout: {error}");
+            return cannot_start(&Failure::new(Code::Internal, what));
+        }
+    };
+    let daemon = match start::start(&options, Rc::clone(&pipes)).await {
+        Ok(daemon) => daemon,
+        Err(failure) => {
+            say(&failure);
+            // A client that cannot read it finds the same on stderr.
+            let _ = pipes.write_all(&fatal_frame(&failure)).await;
+            return ExitCode::from(match failure.code {
+                Code::BadOption => EXIT_BAD_OPTION,
+                _ => EXIT_CANNOT_START,
+            });
+        }
+    };
+    match daemon.run().await {
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Mismatch) => ExitCode::from(EXIT_MISMATCH),
+        Err(error) => {
+            tracing::error!(%error, "the loop failed");
+            ExitCode::from(EXIT_INTERNAL)
+        }
+    }
+}
+
+fn cannot_start(failure: &Failure) -> ExitCode {
+    say(failure);
+    write_fatal(failure);
+    ExitCode::from(EXIT_CANNOT_START)
+}
+
+fn say(failure: &Failure) {
+    eprintln!("tank: {failure}");
+    if let Some(hint) = &failure.hint {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+fn fatal_frame(failure: &Failure) -> Vec<u8> {
+    let mut frame = FrameWriter::default();
+    frame.push(|out| erlang_term_format::encode_into(&message::fatal(failure), out));
+    frame.pending().to_vec()
+}
+
+fn write_fatal(failure: &Failure) {
+    // Nobody may be listening; stderr has it too.
+    let _ = std::io::stdout().write_all(&fatal_frame(failure));
+}

@@ -1,0 +1,110 @@
+//! The boot clock, and a timer on it that is a descriptor.
+//!
+//! `CLOCK_BOOTTIME` goes on while the machine sleeps, so that a backoff of five
+//! minutes is over after five minutes on a laptop too.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+
+use crate::core::time::Millis;
+use crate::poll::register;
+
+/// Now, on the boot clock.
+#[must_use]
+pub fn now() -> Millis {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    Millis(seconds * 1_000 + nanos / 1_000_000)
+}
+
+/// The wall clock's reading, in milliseconds since 1970, of an instant on the
+/// boot clock.
+#[must_use]
+pub fn unix_ms(instant: Millis) -> i64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    let wall = i64::try_from(wall).unwrap_or(i64::MAX);
+    let offset = wall.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX));
+    i64::try_from(instant.0).unwrap_or(i64::MAX).saturating_add(offset)
+}
+
+/// One alarm on the boot clock.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: AsyncFd<OwnedFd>,
+    set_for: Option<Millis>,
+}
+
+impl Alarm {
+    /// An alarm that is off.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor to give.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = register(timerfd_create(TimerfdClockId::Boottime, flags)?)?;
+        Ok(Self { timer, set_for: None })
+    }
+
+    /// Sets the alarm for `deadline`, or off. Cheap when it is set so already.
+    ///
+    /// # Errors
+    /// Those of timerfd_settime(2), which only a defect can cause.
+    pub fn set(&mut self, deadline: Option<Millis>) -> io::Result<()> {
+        if self.set_for == deadline {
+            return Ok(());
+        }
+        // Zero would switch the timer off: what is due at boot is due in 1 ns.
+        let value = deadline.map_or(Timespec::default(), |at| Timespec {
+            tv_sec: i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX),
+            tv_nsec: (at.0 % 1_000 * 1_000_000).max(u64::from(at.0 == 0)) as _,
+        });
+        let spec = Itimerspec { it_interval: Timespec::default(), it_value: value };
+        timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
+        self.set_for = deadline;
+        Ok(())
+    }
+
+    /// Waits until the alarm goes off, after which it is off.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub async fn rings(&mut self) -> io::Result<()> {
+        loop {
+            let mut ready = self.timer.readable().await?;
+            let mut count = [0; 8];
+            if rustix::io::read(self.timer.get_ref(), &mut count).is_ok() {
+                self.set_for = None;
+                return Ok(());
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_never_rings_early() {
+        let mut alarm = Alarm::new().unwrap();
+        let deadline = now().after(3);
+        alarm.set(Some(deadline)).unwrap();
+        alarm.rings().await.unwrap();
+        assert!(now() >= deadline);
+    }
+
+    #[tokio::test]
+    async fn an_alarm_set_for_the_past_rings_at_once() {
+        let mut alarm = Alarm::new().unwrap();
+        alarm.set(Some(Millis(0))).unwrap();
+        alarm.rings().await.unwrap();
+    }
+}

@@ -1,0 +1,398 @@
+//! The shell around the core: one thread, one loop, and workers for what
+//! blocks.
+//!
+//! The loop feeds the core what happened (frames, outcomes, exits, time),
+//! carries out what it commands and delivers what it answers. It decides
+//! nothing about pods.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use erlang_term_format::Term;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::core::action::{Action, Command, Reply};
+use crate::core::event::{ActionId, Event, Incarnation, Observation, Outcome, Request, Ticket};
+use crate::core::reconciler::Reconciler;
+use crate::core::spec::Name;
+use crate::core::time::Millis;
+use crate::port::session::{Session, Work};
+use crate::port::stdio::Pipes;
+use crate::port::translate::{self, Call, Cast};
+use crate::runtime::client::ToClient;
+use crate::runtime::{Events, Runtime, StartOrder};
+
+pub mod clock;
+pub mod lock;
+pub mod options;
+pub mod start;
+mod store_thread;
+
+use options::OnDisconnect;
+use store_thread::{StoreNews, StoreThread};
+
+/// How long to look for more input before going to sleep, when there is a
+/// second CPU to do the client's work meanwhile. Waking another CPU costs more
+/// than this; see `docs/protocol.md`.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// The loop and all it holds.
+pub struct Daemon {
+    core: Reconciler,
+    runtime: Runtime,
+    store: StoreThread,
+    events: Events,
+    happened: UnboundedReceiver<Event>,
+    news: UnboundedReceiver<StoreNews>,
+    pipes: Rc<Pipes>,
+    session: Session,
+    is_connected: bool,
+    alarm: clock::Alarm,
+    tickets: BTreeMap<Ticket, Waiter>,
+    next_ticket: u64,
+    starting: BTreeMap<ActionId, (Name, Incarnation)>,
+    on_disconnect: OnDisconnect,
+    run_until: Option<Millis>,
+    end: Option<End>,
+    may_spin: bool,
+    /// Says what this machine can do; taken by the greeting.
+    host: Option<Term<'static>>,
+    _locks: Vec<lock::DirLock>,
+}
+
+/// Who waits for a reply of the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiter {
+    /// The client, under this id.
+    Client(i64),
+    /// The client, and then the program ends.
+    LastCall(i64),
+    /// Nobody: the client is gone and the program ends.
+    Gone,
+}
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In order.
+    Done,
+    /// The client speaks another protocol.
+    Mismatch,
+}
+
+/// What woke the loop.
+enum Wake {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+    Event(Event),
+    News(StoreNews),
+    Time,
+    Hangup,
+}
+
+/// The signals that mean that the client is gone.
+struct Hangups {
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Hangups {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, hangup: signal(SignalKind::hangup())? })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => tracing::info!("SIGTERM: the client is gone"),
+            Some(()) = self.hangup.recv() => tracing::info!("SIGHUP: the client is gone"),
+        }
+    }
+}
+
+impl Daemon {
+    /// Runs until the client is gone or says that it is over, and everything
+    /// that then has to be done is done.
+    ///
+    /// # Errors
+    /// When the machinery of the loop itself fails.
+    pub async fn run(mut self) -> io::Result<End> {
+        let mut hangups = Hangups::new()?;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut has_just_read = false;
+        self.obey();
+        loop {
+            self.drain()?;
+            if let Some(end) = self.end {
+                self.close().await;
+                return Ok(end);
+            }
+            if std::mem::take(&mut has_just_read)
+                && let Some(count) = self.spin(&mut buffer)?
+            {
+                has_just_read = self.take_input(&buffer[..count]);
+                continue;
+            }
+            match self.sleep(&mut hangups, &mut buffer).await {
+                Wake::Read(Ok(count)) => has_just_read = self.take_input(&buffer[..count]),
+                Wake::Wrote(Ok(count)) => self.session.advance(count),
+                Wake::Read(Err(error)) | Wake::Wrote(Err(error)) => {
+                    tracing::info!(%error, "the client is gone");
+                    self.disconnect();
+                }
+                Wake::Event(event) => self.handle(event),
+                Wake::News(news) => self.take_news(news),
+                Wake::Time => self.handle(Event::Woke),
+                Wake::Hangup => self.disconnect(),
+            }
+        }
+    }
+
+    async fn sleep(&mut self, hangups: &mut Hangups, buffer: &mut [u8]) -> Wake {
+        let has_greeted = self.host.is_none();
+        let may_read = self.is_connected && has_greeted && !self.session.is_backlogged();
+        let may_write = self.is_connected && !self.session.output().is_empty();
+        tokio::select! {
+            biased;
+            Some(news) = self.news.recv() => Wake::News(news),
+            Some(event) = self.happened.recv() => Wake::Event(event),
+            rung = self.alarm.rings() => match rung {
+                Ok(()) => Wake::Time,
+                Err(error) => unreachable!("a timer can be polled: {error}"),
+            },
+            count = self.pipes.write(self.session.output()), if may_write => Wake::Wrote(count),
+            count = self.pipes.read(buffer), if may_read => Wake::Read(count),
+            () = hangups.recv(), if self.is_connected => Wake::Hangup,
+        }
+    }
+
+    /// Looks for input for a moment: the next request of a client that waits
+    /// for each answer arrives within microseconds.
+    fn spin(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        if !self.may_spin || self.session.is_backlogged() || !self.is_connected {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        while began.elapsed() < SPIN && self.news.is_empty() && self.happened.is_empty() {
+            match self.pipes.try_read(buffer) {
+                Ok(None) => std::hint::spin_loop(),
+                Ok(count) => return Ok(count),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says whether the client is still there.
+    fn take_input(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            if self.session.is_partial() {
+                tracing::warn!("the client is gone in the middle of a frame");
+            }
+            self.disconnect();
+            return false;
+        }
+        self.session.push(bytes);
+        while let Some(work) = self.session.next_work() {
+            self.take_work(work);
+        }
+        true
+    }
+
+    fn take_work(&mut self, work: Work) {
+        match work {
+            Work::Call(id, Call::Core(request)) => self.take_request(id, request),
+            Work::Call(_, Call::Subscribe { .. }) | Work::Cast(Cast::Credit(_)) => {
+                unreachable!("the session keeps its own books")
+            }
+            Work::Cast(Cast::Nudge) => self.handle(Event::Nudged),
+            Work::Cast(Cast::Exited(pod, incarnation, exit)) => {
+                if let Runtime::Client(runtime) = &mut self.runtime {
+                    let event = runtime.exited(pod, incarnation, exit);
+                    self.handle(event);
+                }
+            }
+            Work::Answer(purpose, result) => {
+                if let Runtime::Client(runtime) = &mut self.runtime {
+                    let event = runtime.answered(purpose, result);
+                    self.handle(event);
+                }
+            }
+            Work::Hangup => self.end = Some(End::Mismatch),
+        }
+    }
+
+    fn take_request(&mut self, id: i64, request: Request) {
+        if let Request::Apply(spec) | Request::Create(spec) = &request
+            && let Err(failure) = self.runtime.check(spec)
+        {
+            self.session.refuse(id, failure.into());
+            return;
+        }
+        let waiter = match request {
+            Request::Shutdown { .. } => Waiter::LastCall(id),
+            _ => Waiter::Client(id),
+        };
+        self.request(waiter, request);
+    }
+
+    fn request(&mut self, waiter: Waiter, request: Request) {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, waiter);
+        self.handle(Event::Requested(ticket, request));
+    }
+
+    fn take_news(&mut self, news: StoreNews) {
+        match news {
+            StoreNews::Event(event) => self.handle(event),
+            StoreNews::Looked(action, desired) => {
+                // Exits that are already on their way are told first, so that
+                // no run is taken for lost that has just ended.
+                while let Ok(event) = self.happened.try_recv() {
+                    self.handle(event);
+                }
+                let runs = self.runtime.runs();
+                let observation = Outcome::Observed(Observation { desired, runs });
+                self.handle(Event::Finished(action, observation));
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Event::Finished(action, Outcome::Started(_)) = &event {
+            self.starting.remove(action);
+        }
+        self.core.handle(clock::now(), event);
+        self.obey();
+    }
+
+    /// Carries out what the core commands, at once: it must not wait for what
+    /// else has happened meanwhile.
+    fn obey(&mut self) {
+        while let Some(command) = self.core.poll_command() {
+            self.carry_out(command);
+        }
+    }
+
+    /// Delivers what the core has to say, and sets the alarm.
+    fn drain(&mut self) -> io::Result<()> {
+        if self.core.is_ready()
+            && let Some(host) = self.host.take()
+        {
+            self.session.greet(host);
+        }
+        // Notices first: a reply never overtakes what happened before it.
+        while let Some(notice) = self.core.poll_notice() {
+            self.session.notify(&notice);
+        }
+        while let Some(reply) = self.core.poll_reply() {
+            self.deliver(&reply);
+        }
+        self.send_client_orders();
+        self.write_now();
+        self.alarm.set(self.core.poll_deadline())
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Act(action, Action::Persist(write)) => self.store.persist(action, write),
+            Command::Act(action, Action::Start { pod, incarnation, spec }) => {
+                self.starting.insert(action, (pod.clone(), incarnation));
+                self.runtime.start(StartOrder { action, pod, incarnation, spec });
+            }
+            Command::Act(action, Action::Stop { pod, incarnation }) => {
+                self.runtime.stop(action, &pod, incarnation);
+            }
+            Command::Act(action, Action::Remove(pod)) => {
+                self.runtime.remove(action, &pod, &self.events);
+            }
+            Command::Act(action, Action::Observe { since }) => self.store.look(action, since),
+            Command::Cancel(action) => {
+                if let Some((pod, incarnation)) = self.starting.get(&action) {
+                    self.runtime.cancel(pod, *incarnation);
+                }
+            }
+            Command::Kill(pod, incarnation) => self.runtime.kill(&pod, incarnation),
+        }
+    }
+
+    fn deliver(&mut self, reply: &Reply) {
+        let Some(waiter) = self.tickets.remove(&reply.ticket) else { return };
+        match waiter {
+            Waiter::Client(id) | Waiter::LastCall(id) => match &reply.result {
+                Ok(response) => self.session.answer(id, Ok(translate::response(response))),
+                Err(failure) => self.session.refuse(id, failure.clone().into()),
+            },
+            Waiter::Gone => {}
+        }
+        if !matches!(waiter, Waiter::Client(_)) {
+            self.end = Some(End::Done);
+        }
+    }
+
+    fn send_client_orders(&mut self) {
+        let Runtime::Client(runtime) = &mut self.runtime else { return };
+        while let Some(message) = runtime.poll_message() {
+            match message {
+                ToClient::Ask(op, args, purpose) => self.session.ask(op, args, purpose),
+                ToClient::Tell(op, args) => self.session.cast(op, args),
+            }
+        }
+    }
+
+    /// Writes what fits without waiting.
+    fn write_now(&mut self) {
+        while self.is_connected && !self.session.output().is_empty() {
+            match self.pipes.try_write(self.session.output()) {
+                Ok(0) => return,
+                Ok(count) => self.session.advance(count),
+                // Told by the next read or write that waits.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes everything, for the last time.
+    async fn flush(&mut self) {
+        while self.is_connected && !self.session.output().is_empty() {
+            match self.pipes.write(self.session.output()).await {
+                Ok(count) => self.session.advance(count),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The client is gone: what becomes of its pods was settled beforehand.
+    fn disconnect(&mut self) {
+        if !std::mem::replace(&mut self.is_connected, false) {
+            return;
+        }
+        if let OnDisconnect::StopAfter(delay_ms) = self.on_disconnect {
+            self.run_until = Some(clock::now().after(delay_ms));
+        }
+        let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
+        self.request(Waiter::Gone, Request::Shutdown { stop_pods });
+        // What a client was asked and has not answered it never will.
+        for purpose in self.session.take_asked() {
+            let gone = Term::binary("the client is gone");
+            self.take_work(Work::Answer(purpose, Err(gone)));
+        }
+    }
+
+    async fn close(&mut self) {
+        self.flush().await;
+        if let Runtime::Container(runtime) = &self.runtime {
+            if let Some(deadline) = self.run_until {
+                runtime.run_until(deadline).await;
+            }
+            runtime.close();
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! From options to a daemon that is ready to serve, or the reason why not.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use erlang_term_format::Term;
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::reconciler::{Config, Reconciler};
+use crate::port::session::Session;
+use crate::port::stdio::Pipes;
+use crate::runtime::client::ClientRuntime;
+use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
+use crate::runtime::container::{ContainerRuntime, Leftover, Surroundings, leftovers};
+use crate::runtime::{Events, Runtime};
+use crate::store::{DurableStore, MemoryStore, Store};
+
+use super::lock::{DirLock, describe};
+use super::options::{Options, RuntimeKind, StoreKind};
+use super::store_thread::StoreThread;
+use super::{Daemon, clock};
+
+/// Milliseconds that a nudge waits for the next one.
+const DEBOUNCE_MS: u64 = 100;
+
+/// Takes the locks, opens the store and finds what an earlier program left.
+///
+/// # Errors
+/// Whatever keeps the program from starting: `locked`, `not_permitted`,
+/// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
+pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
+    let locks = take_locks(options)?;
+    let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
+    let host = host(&trees);
+    let store: Box<dyn Store> = match options.store {
+        StoreKind::Durable => Box::new(DurableStore::open(&options.data_dir)?),
+        StoreKind::Memory => Box::new(MemoryStore::new()),
+    };
+    let (events, happened) = unbounded_channel();
+    let (runtime, first_incarnation) = match options.runtime {
+        RuntimeKind::Container => containers(options, trees, events.clone()).await?,
+        RuntimeKind::Client => (Runtime::Client(ClientRuntime::default()), 1),
+        RuntimeKind::None => (Runtime::None, 1),
+    };
+    let (news_sender, news) = unbounded_channel();
+    let store = StoreThread::spawn(store, news_sender)
+        .map_err(|error| system("start the store's thread", &error))?;
+    let alarm = clock::Alarm::new().map_err(|error| system("make a timer", &error))?;
+    Ok(Daemon {
+        core: Reconciler::new(config(options, first_incarnation), clock::now()),
+        runtime,
+        store,
+        events,
+        happened,
+        news,
+        pipes,
+        session: Session::default(),
+        is_connected: true,
+        alarm,
+        tickets: BTreeMap::new(),
+        next_ticket: 0,
+        starting: BTreeMap::new(),
+        on_disconnect: options.on_disconnect,
+        run_until: None,
+        end: None,
+        may_spin: std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
+        host: Some(host),
+        _locks: locks,
+    })
+}
+
+fn config(options: &Options, first_incarnation: u64) -> Config {
+    Config {
+        interval_ms: options.interval_ms,
+        debounce_ms: DEBOUNCE_MS,
+        backoff_base_ms: options.backoff_base_ms,
+        backoff_cap_ms: options.backoff_cap_ms,
+        stable_window_ms: options.stable_window_ms,
+        first_incarnation,
+        actuate: options.runtime != RuntimeKind::None,
+    }
+}
+
+/// A directory is locked when something in it is ours alone.
+fn take_locks(options: &Options) -> Result<Vec<DirLock>, Failure> {
+    let has_containers = options.runtime == RuntimeKind::Container;
+    if has_containers && !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(Code::NotPermitted, "containers need root")
+            .hint("run as root, or inject a runtime of your own (:runtime)"));
+    }
+    let mut locks = Vec::new();
+    if has_containers || options.store == StoreKind::Durable {
+        locks.push(DirLock::acquire(&options.data_dir)?);
+    }
+    if has_containers {
+        locks.push(DirLock::acquire(&options.run_dir)?);
+    }
+    Ok(locks)
+}
+
+async fn containers(
+    options: &Options,
+    trees: Trees,
+    events: Events,
+) -> Result<(Runtime, u64), Failure> {
+    if !options.shim.exists() {
+        let what = format!("{} does not exist", options.shim.display());
+        return Err(Failure::new(Code::BadOption, what)
+            .at(Place::Option, "shim")
+            .at(Place::Path, options.shim.display())
+            .hint("build tank-shim beside tank, or name it with --shim"));
+    }
+    // See `shim`: shims become our children when their makers end.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|errno| system("become a subreaper", &errno.into()))?;
+    let cgroups = Cgroups::new(trees, &options.cgroup_parent, &options.run_dir);
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let shim_cgroups = cgroups.of_shims(&own);
+    cgroups.prepare(&shim_cgroups).map_err(|error| system("make cgroups", &error))?;
+    let surroundings = Surroundings {
+        data_dir: options.data_dir.clone(),
+        run_dir: options.run_dir.clone(),
+        shim: options.shim.clone(),
+        cgroups,
+        shim_cgroups,
+        stop_grace_ms: options.stop_grace_ms,
+    };
+    let leftovers: Vec<Leftover> = leftovers(&surroundings).await?;
+    let last = leftovers.iter().map(|leftover| leftover.incarnation.0).max();
+    let runtime = ContainerRuntime::new(surroundings, leftovers, events);
+    Ok((Runtime::Container(runtime), last.map_or(1, |last| last + 1)))
+}
+
+/// What a client is told of this machine in the greeting.
+fn host(trees: &Trees) -> Term<'static> {
+    let layout = match trees.layout() {
+        Layout::V1 => "v1",
+        Layout::Hybrid => "hybrid",
+        Layout::V2 => "v2",
+    };
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    Term::map([
+        (Term::atom("cgroup"), Term::atom(layout)),
+        (Term::atom("root"), Term::from(rustix::process::geteuid().is_root())),
+        (Term::atom("kernel"), Term::binary(kernel)),
+    ])
+}
+
+fn system(operation: &str, error: &io::Error) -> Failure {
+    Failure::new(Code::Internal, format!("{operation}: {}", describe(error)))
+}

@@ -1,0 +1,356 @@
+//! Where pods live in the cgroup trees, and how limits are spelled there.
+//!
+//! Three layouts are in use: v1 (a tree a controller), v2 (one tree), and
+//! hybrid (v1 trees for the controllers and an empty v2 tree beside them). The
+//! plan is the same for all: a limit goes to whichever tree has its controller,
+//! and where there is a v2 tree the pod has a leaf in it, because only v2 can
+//! kill and freeze a whole group (`cgroup.kill`, `cgroup.freeze`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tank_shim::protocol::{Cgroup, Join, ShimCgroup};
+
+use crate::core::spec::Limits;
+
+/// The group that holds the shims themselves. No pod can have this name: names
+/// begin with a letter or a digit.
+const SHIMS: &str = "_shims";
+
+/// Controllers that limits need.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// The cgroup trees of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trees {
+    /// Mount point of each v1 controller or named hierarchy (`name=systemd`).
+    v1: BTreeMap<String, PathBuf>,
+    /// Mount point of the v2 tree and the controllers it has.
+    v2: Option<(PathBuf, Vec<String>)>,
+}
+
+/// How the machine's trees are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// v1 controllers only.
+    V1,
+    /// v1 controllers and a v2 tree beside them.
+    Hybrid,
+    /// v2 only.
+    V2,
+}
+
+impl Trees {
+    /// Reads this machine's trees.
+    ///
+    /// # Errors
+    /// When `/proc/self/mountinfo` cannot be read.
+    pub fn detect() -> io::Result<Self> {
+        let mut trees = Self::parse(&fs::read_to_string("/proc/self/mountinfo")?);
+        if let Some((root, controllers)) = &mut trees.v2 {
+            let list = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+            *controllers = list.split_whitespace().map(str::to_owned).collect();
+        }
+        Ok(trees)
+    }
+
+    /// The trees in the text of `/proc/self/mountinfo` (proc_pid_mountinfo(5));
+    /// v2 controllers are not known from it.
+    fn parse(mountinfo: &str) -> Self {
+        let mut trees = Self::default();
+        for line in mountinfo.lines() {
+            let Some((mount, kind)) = line.split_once(" - ") else { continue };
+            let Some(point) = mount.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut kind = kind.split(' ');
+            match kind.next() {
+                Some("cgroup2") => trees.v2 = Some((point, Vec::new())),
+                Some("cgroup") => {
+                    let options = kind.nth(1).unwrap_or_default().split(',');
+                    for option in options.filter(|option| !matches!(*option, "rw" | "ro")) {
+                        trees.v1.insert(option.to_owned(), point.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        trees
+    }
+
+    /// The layout.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        match (&self.v2, CONTROLLERS.iter().any(|name| self.v1.contains_key(*name))) {
+            (Some(_), false) => Layout::V2,
+            (Some(_), true) => Layout::Hybrid,
+            (None, _) => Layout::V1,
+        }
+    }
+
+    fn root_of(&self, controller: &str) -> Option<(&Path, Layout)> {
+        let v1 = self.v1.get(controller).map(|root| (root.as_path(), Layout::V1));
+        v1.or_else(|| {
+            let (root, controllers) = self.v2.as_ref()?;
+            let has = controllers.iter().any(|name| name == controller);
+            has.then_some((root.as_path(), Layout::V2))
+        })
+    }
+
+    /// The trees in which pods have groups.
+    fn pod_roots(&self) -> impl Iterator<Item = &Path> {
+        let v1 = CONTROLLERS.iter().filter_map(|name| self.v1.get(*name)).map(PathBuf::as_path);
+        v1.chain(self.v2.iter().map(|(root, _)| root.as_path()))
+    }
+
+    fn all_roots(&self) -> impl Iterator<Item = &Path> {
+        let v2 = self.v2.iter().map(|(root, _)| root.as_path());
+        self.v1.values().map(PathBuf::as_path).chain(v2)
+    }
+}
+
+/// One port program's part of the trees: `<parent>/<instance>/<pod>`.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    trees: Trees,
+    parent: PathBuf,
+    instance: String,
+}
+
+impl Cgroups {
+    /// The part below `parent` that belongs to the run directory `run_dir`.
+    #[must_use]
+    pub fn new(trees: Trees, parent: &str, run_dir: &Path) -> Self {
+        let parent = PathBuf::from(parent.trim_matches('/'));
+        Self { trees, parent, instance: instance_of(run_dir) }
+    }
+
+    /// Makes the directories above pods and shims, and hands the v2 controllers
+    /// down to them. A controller that the parent does not have shows at the
+    /// first pod that needs it, by name.
+    ///
+    /// # Errors
+    /// When a directory cannot be made.
+    pub fn prepare(&self, shims: &[ShimCgroup]) -> io::Result<()> {
+        let groups = self.trees.pod_roots().map(|root| self.instance_dir(root));
+        for dir in groups.chain(shims.iter().map(|group| PathBuf::from(&group.path))) {
+            fs::create_dir_all(dir)?;
+        }
+        let Some((root, controllers)) = &self.trees.v2 else { return Ok(()) };
+        let wanted = CONTROLLERS.iter().filter(|name| controllers.iter().any(|c| c == *name));
+        let wanted: Vec<String> = wanted.map(|name| format!("+{name}")).collect();
+        let below = self.parent.join(&self.instance);
+        let mut dir = root.clone();
+        for part in std::iter::once(Path::new("")).chain(below.iter().map(Path::new)) {
+            dir = dir.join(part);
+            let _ = fs::write(dir.join("cgroup.subtree_control"), wanted.join(" "));
+        }
+        Ok(())
+    }
+
+    /// The groups of a pod with these limits, for the shim to make and join.
+    ///
+    /// # Errors
+    /// The limit's name, when no tree has its controller.
+    pub fn of_pod(&self, pod: &str, limits: &Limits) -> Result<Vec<Cgroup>, &'static str> {
+        let mut groups: BTreeMap<PathBuf, Cgroup> = BTreeMap::new();
+        if let Some((root, _)) = &self.trees.v2 {
+            let path = self.path(root, pod);
+            groups.insert(path.clone(), group(&path, Join::Clone));
+        }
+        for (controller, is_wanted) in [
+            ("memory", limits.memory.is_some()),
+            ("pids", limits.pids.is_some()),
+            ("cpu", limits.cpu.is_some()),
+        ] {
+            if !is_wanted {
+                continue;
+            }
+            let (root, layout) = self.trees.root_of(controller).ok_or(controller)?;
+            let path = self.path(root, pod);
+            let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
+            entry.files.extend(files(controller, layout, limits));
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    /// Groups for a shim to move to, so that whoever started the BEAM cannot
+    /// kill pods along with it. `own` is the text of `/proc/self/cgroup`: a
+    /// tree in whose root we are holds nothing that could be killed.
+    #[must_use]
+    pub fn of_shims(&self, own: &str) -> Vec<ShimCgroup> {
+        let mut groups = BTreeMap::new();
+        for line in own.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
+            // A new cpuset has no CPUs and lets nobody in.
+            if path == "/" || names == "cpuset" {
+                continue;
+            }
+            let (root, join) = match (names, &self.trees.v2) {
+                ("", Some((root, _))) => (Some(root), Join::Procs),
+                (names, _) => (names.split(',').find_map(|n| self.trees.v1.get(n)), Join::Tasks),
+            };
+            if let Some(root) = root {
+                let path = self.path(root, SHIMS).display().to_string();
+                groups.insert(path.clone(), ShimCgroup { path, join });
+            }
+        }
+        groups.into_values().collect()
+    }
+
+    /// Every directory a pod may have, whatever its limits were.
+    pub fn dirs_of_pod(&self, pod: &str) -> Vec<PathBuf> {
+        self.trees.pod_roots().map(|root| self.path(root, pod)).collect()
+    }
+
+    /// Removes what is empty of this instance, up to the parent.
+    pub fn remove_empty(&self) {
+        for root in self.trees.all_roots() {
+            for dir in [self.path(root, SHIMS), self.instance_dir(root), root.join(&self.parent)] {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+    }
+
+    fn path(&self, root: &Path, leaf: &str) -> PathBuf {
+        self.instance_dir(root).join(leaf)
+    }
+
+    fn instance_dir(&self, root: &Path) -> PathBuf {
+        root.join(&self.parent).join(&self.instance)
+    }
+}
+
+fn group(path: &Path, join: Join) -> Cgroup {
+    Cgroup { path: path.display().to_string(), files: Vec::new(), join }
+}
+
+/// The files that spell a limit, in the order in which they must be written.
+fn files(controller: &str, layout: Layout, limits: &Limits) -> Vec<(String, String)> {
+    let v2 = layout == Layout::V2;
+    let file = |name: &str, value: String| (name.to_owned(), value);
+    match controller {
+        "memory" => {
+            let name = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+            limits.memory.iter().map(|bytes| file(name, bytes.to_string())).collect()
+        }
+        "pids" => limits.pids.iter().map(|count| file("pids.max", count.to_string())).collect(),
+        "cpu" => match limits.cpu {
+            Some(cpu) if v2 => {
+                vec![file("cpu.max", format!("{} {}", cpu.quota_us, cpu.period_us))]
+            }
+            // The period first: a quota is checked against it.
+            Some(cpu) => vec![
+                file("cpu.cfs_period_us", cpu.period_us.to_string()),
+                file("cpu.cfs_quota_us", cpu.quota_us.to_string()),
+            ],
+            None => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// Eight hex digits of the run directory's path (FNV-1a): two port programs on
+/// one machine never share a group.
+fn instance_of(run_dir: &Path) -> String {
+    let hash =
+        run_dir.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+    format!("{hash:08x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::spec::CpuLimit;
+
+    const HYBRID: &str = "\
+30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+34 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+    const V2: &str = "31 30 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
+
+    fn all_limits() -> Limits {
+        let cpu = Some(CpuLimit { quota_us: 50_000, period_us: 100_000 });
+        Limits { memory: Some(1 << 20), pids: Some(10), cpu }
+    }
+
+    fn cgroups(mountinfo: &str, controllers: &[&str]) -> Cgroups {
+        let mut trees = Trees::parse(mountinfo);
+        if let Some((_, list)) = &mut trees.v2 {
+            *list = controllers.iter().map(|&name| name.to_owned()).collect();
+        }
+        Cgroups::new(trees, "/tank/", Path::new("/run/tank"))
+    }
+
+    fn rendered(groups: &[Cgroup]) -> Vec<String> {
+        let line = |g: &Cgroup| {
+            let files: Vec<_> = g.files.iter().map(|(f, v)| format!(" {f}={v}")).collect();
+            let path = g.path.replace(&instance_of(Path::new("/run/tank")), "I");
+            format!("{path} {:?}{}", g.join, files.concat())
+        };
+        groups.iter().map(line).collect()
+    }
+
+    #[test]
+    fn on_hybrid_limits_go_to_v1_and_a_leaf_to_v2() {
+        let groups = cgroups(HYBRID, &["hugetlb"]).of_pod("web", &all_limits()).unwrap();
+        assert_eq!(
+            rendered(&groups),
+            [
+                "/sys/fs/cgroup/cpu/tank/I/web Tasks cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000",
+                "/sys/fs/cgroup/memory/tank/I/web Tasks memory.limit_in_bytes=1048576",
+                "/sys/fs/cgroup/pids/tank/I/web Tasks pids.max=10",
+                "/sys/fs/cgroup/unified/tank/I/web Clone",
+            ]
+        );
+    }
+
+    #[test]
+    fn on_v2_one_group_has_it_all() {
+        let groups = cgroups(V2, &["memory", "pids", "cpu"]).of_pod("web", &all_limits()).unwrap();
+        assert_eq!(
+            rendered(&groups),
+            ["/sys/fs/cgroup/tank/I/web Clone memory.max=1048576 pids.max=10 cpu.max=50000 100000"]
+        );
+    }
+
+    #[test]
+    fn on_v1_only_what_limits_need_is_made() {
+        let v1 = HYBRID.lines().take(4).collect::<Vec<_>>().join("\n");
+        let limits = Limits { pids: Some(10), ..Limits::default() };
+        let groups = cgroups(&v1, &[]).of_pod("web", &limits).unwrap();
+        assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web Tasks pids.max=10"]);
+    }
+
+    #[test]
+    fn a_limit_without_a_controller_is_named() {
+        let refused = cgroups(V2, &["memory", "pids"]).of_pod("web", &all_limits());
+        assert_eq!(refused.unwrap_err(), "cpu");
+    }
+
+    #[test]
+    fn layouts_are_told_apart() {
+        let v1 = HYBRID.lines().take(4).collect::<Vec<_>>().join("\n");
+        assert_eq!(Trees::parse(&v1).layout(), Layout::V1);
+        assert_eq!(Trees::parse(HYBRID).layout(), Layout::Hybrid);
+        assert_eq!(Trees::parse(V2).layout(), Layout::V2);
+    }
+
+    #[test]
+    fn a_shim_leaves_only_groups_that_are_not_the_root() {
+        let own = "9:name=systemd:/system.slice/app.service\n4:memory:/\n0::/app\n";
+        let groups = cgroups(HYBRID, &[]).of_shims(own);
+        let joins: Vec<_> = groups.iter().map(|group| (&*group.path, group.join)).collect();
+        let instance = instance_of(Path::new("/run/tank"));
+        let path = |tree| format!("/sys/fs/cgroup/{tree}/tank/{instance}/_shims");
+        let (systemd, unified) = (path("systemd"), path("unified"));
+        assert_eq!(joins, [(&*systemd, Join::Tasks), (&*unified, Join::Procs)]);
+    }
+}

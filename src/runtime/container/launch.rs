@@ -1,0 +1,120 @@
+//! From a pod's spec to what a shim is asked to launch.
+
+use std::path::{Path, PathBuf};
+
+use tank_shim::protocol::{Container, Launch, Log, Network as ShimNetwork};
+
+use crate::core::event::Incarnation;
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::{ContainerSpec, Image, Name, Network, PodSpec};
+
+use super::Surroundings;
+
+/// Bytes of a container's log file before it is put aside.
+const LOG_BYTES_MAX: u64 = 4 << 20;
+
+/// Where programs are looked for when the spec sets no `PATH` (what docker and
+/// podman set).
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The request that launches `spec`.
+///
+/// # Errors
+/// `start_failed` with the field, for what only shows at the start.
+pub(super) fn request(
+    surroundings: &Surroundings,
+    spec: &PodSpec,
+    incarnation: Incarnation,
+) -> Result<Launch, Failure> {
+    super::check(spec)?;
+    let container = &spec.containers[0];
+    Ok(Launch {
+        pod: spec.name.to_string(),
+        incarnation: incarnation.0,
+        hostname: spec.name.to_string(),
+        network: match spec.network {
+            Network::Host => ShimNetwork::Host,
+            Network::None | Network::Interfaces { .. } => ShimNetwork::None,
+        },
+        shim_cgroups: surroundings.shim_cgroups.clone(),
+        container: self::container(surroundings, spec, container)?,
+    })
+}
+
+fn container(
+    surroundings: &Surroundings,
+    pod: &PodSpec,
+    spec: &ContainerSpec,
+) -> Result<Container, Failure> {
+    let failed = |field: &str, what: String| {
+        Failure::new(Code::StartFailed, what)
+            .at(Place::Pod, &pod.name)
+            .at(Place::Container, &spec.name)
+            .at(Place::Field, field)
+    };
+    let Image::Rootfs(rootfs) = &spec.image else {
+        unreachable!("check() refuses images that are not a rootfs")
+    };
+    let argv: Vec<String> = spec.command.iter().chain(&spec.args).cloned().collect();
+    if argv.is_empty() {
+        let what = "a rootfs has no default command: set command".to_owned();
+        return Err(failed("containers[0].command", what));
+    }
+    let cgroups = surroundings.cgroups.of_pod(pod.name.as_str(), &spec.limits).map_err(|name| {
+        let what = format!("limit {name}: this machine has no {name} cgroup controller");
+        failed(&format!("containers[0].limits.{name}"), what)
+    })?;
+    let (uid, gid) = spec.user.as_deref().and_then(ids_of).unwrap_or((0, 0));
+    let log = log_dir(surroundings, &pod.name).join(format!("{}.log", spec.name));
+    Ok(Container {
+        name: spec.name.to_string(),
+        rootfs: rootfs.clone(),
+        argv,
+        env: environment(spec),
+        working_dir: spec.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
+        uid,
+        gid,
+        cgroups,
+        log: Log { path: text(&log), bytes_max: LOG_BYTES_MAX },
+    })
+}
+
+/// The environment from nothing: what a login would set, then the spec's own.
+fn environment(spec: &ContainerSpec) -> Vec<String> {
+    let defaults = [("PATH", PATH_DEFAULT), ("HOME", "/")];
+    let missing = defaults.iter().filter(|(key, _)| !spec.env.contains_key(*key));
+    let defaults = missing.map(|(key, value)| format!("{key}={value}"));
+    defaults.chain(spec.env.iter().map(|(key, value)| format!("{key}={value}"))).collect()
+}
+
+/// `uid` or `uid:gid` in digits; a lone uid takes group 0, as docker does for
+/// an id that the image's passwd does not have.
+pub(super) fn ids_of(user: &str) -> Option<(u32, u32)> {
+    match user.split_once(':') {
+        Some((uid, gid)) => Some((uid.parse().ok()?, gid.parse().ok()?)),
+        None => Some((user.parse().ok()?, 0)),
+    }
+}
+
+/// Where a pod's containers log.
+pub(super) fn log_dir(surroundings: &Surroundings, pod: &Name) -> PathBuf {
+    surroundings.data_dir.join("logs").join(pod.as_str())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_in_digits_are_ids() {
+        assert_eq!(ids_of("1000"), Some((1000, 0)));
+        assert_eq!(ids_of("1000:50"), Some((1000, 50)));
+        assert_eq!(ids_of("nginx"), None);
+        assert_eq!(ids_of("-1"), None);
+        assert_eq!(ids_of("1:"), None);
+    }
+}

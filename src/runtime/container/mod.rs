@@ -1,0 +1,202 @@
+//! Pods as containers, each under a shim of its own.
+//!
+//! A run is a task: it starts the shim, speaks its protocol and reports what
+//! happened. The tasks share nothing, so that no pod waits for another.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tank_shim::protocol::ShimCgroup;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::spawn_local;
+
+use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::{Image, Name, Network, PodSpec};
+
+use super::{Events, StartOrder};
+
+pub mod cgroup;
+mod launch;
+mod leftover;
+mod run;
+mod run_dir;
+mod shim;
+
+pub use leftover::{Leftover, find as leftovers};
+use run::Order;
+
+/// What every run needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// State that outlives a reboot: logs.
+    pub data_dir: PathBuf,
+    /// State that does not: a directory a run.
+    pub run_dir: PathBuf,
+    /// The shim's program.
+    pub shim: PathBuf,
+    /// Where pods live in the cgroup trees.
+    pub cgroups: cgroup::Cgroups,
+    /// Where shims move to.
+    pub shim_cgroups: Vec<ShimCgroup>,
+    /// Milliseconds between the stop signal and the kill.
+    pub stop_grace_ms: u64,
+}
+
+/// Pods as containers.
+#[derive(Debug)]
+pub struct ContainerRuntime {
+    surroundings: Rc<Surroundings>,
+    runs: BTreeMap<Name, RunHandle>,
+    events: Events,
+}
+
+#[derive(Debug)]
+struct RunHandle {
+    incarnation: Incarnation,
+    orders: UnboundedSender<Order>,
+}
+
+impl ContainerRuntime {
+    /// A runtime in these surroundings, with the runs that were left by a port
+    /// program before this one.
+    #[must_use]
+    pub fn new(surroundings: Surroundings, leftovers: Vec<Leftover>, events: Events) -> Self {
+        let mut runtime =
+            Self { surroundings: Rc::new(surroundings), runs: BTreeMap::new(), events };
+        for leftover in leftovers {
+            let (pod, incarnation) = (leftover.pod.clone(), leftover.incarnation);
+            let (orders, inbox) = unbounded_channel();
+            let context = runtime.context(&pod, incarnation);
+            spawn_local(run::supervise(context, leftover.shim, inbox));
+            runtime.runs.insert(pod, RunHandle { incarnation, orders });
+        }
+        runtime
+    }
+
+    /// See [`super::Runtime::start`].
+    pub fn start(&mut self, order: StartOrder) {
+        let (orders, inbox) = unbounded_channel();
+        let context = self.context(&order.pod, order.incarnation);
+        self.forget_ended();
+        let handle = RunHandle { incarnation: order.incarnation, orders };
+        let previous = self.runs.insert(order.pod.clone(), handle);
+        assert!(previous.is_none(), "the core starts no pod that has a run: {}", order.pod);
+        spawn_local(run::started(context, order, inbox));
+    }
+
+    /// See [`super::Runtime::cancel`].
+    pub fn cancel(&mut self, pod: &Name, incarnation: Incarnation) {
+        self.order(pod, incarnation, Order::Cancel);
+    }
+
+    /// See [`super::Runtime::kill`].
+    pub fn kill(&mut self, pod: &Name, incarnation: Incarnation) {
+        self.order(pod, incarnation, Order::Kill);
+    }
+
+    /// See [`super::Runtime::stop`].
+    pub fn stop(&mut self, action: ActionId, pod: &Name, incarnation: Incarnation) {
+        if !self.order(pod, incarnation, Order::Stop(action)) {
+            // The run ended while the order was on its way; its end has been
+            // or is being reported, and a stop of what is gone is done.
+            let exit = crate::core::status::Exit::Failed(gone(pod));
+            let _ = self.events.send(Event::Finished(action, Outcome::Stopped(Ok(exit))));
+        }
+    }
+
+    /// See [`super::Runtime::remove`].
+    pub fn remove(&mut self, action: ActionId, pod: &Name) {
+        let logs = launch::log_dir(&self.surroundings, pod);
+        let events = self.events.clone();
+        spawn_local(async move {
+            run_dir::remove_tree(logs).await;
+            let _ = events.send(Event::Finished(action, Outcome::Removed));
+        });
+    }
+
+    /// See [`super::Runtime::runs`].
+    #[must_use]
+    pub fn runs(&self) -> Vec<ObservedRun> {
+        let live = self.runs.iter().filter(|(_, run)| !run.orders.is_closed());
+        live.map(|(pod, run)| ObservedRun {
+            pod: pod.clone(),
+            incarnation: run.incarnation,
+            ended: None,
+        })
+        .collect()
+    }
+
+    /// Removes what an orderly end leaves empty.
+    pub fn close(&self) {
+        self.surroundings.cgroups.remove_empty();
+    }
+
+    /// Tells every shim to stop its pod by itself `after_ms` from now, and waits
+    /// until all have been told.
+    pub async fn run_until(&self, deadline: crate::core::time::Millis) {
+        for run in self.runs.values() {
+            let (told, when_told) = tokio::sync::oneshot::channel();
+            if run.orders.send(Order::RunUntil(deadline, told)).is_ok() {
+                let _ = when_told.await;
+            }
+        }
+    }
+
+    fn order(&self, pod: &Name, incarnation: Incarnation, order: Order) -> bool {
+        let run = self.runs.get(pod).filter(|run| run.incarnation == incarnation);
+        run.is_some_and(|run| run.orders.send(order).is_ok())
+    }
+
+    /// A task that is over has closed its inbox.
+    fn forget_ended(&mut self) {
+        self.runs.retain(|_, run| !run.orders.is_closed());
+    }
+
+    fn context(&self, pod: &Name, incarnation: Incarnation) -> run::Context {
+        run::Context {
+            surroundings: Rc::clone(&self.surroundings),
+            pod: pod.clone(),
+            incarnation,
+            events: self.events.clone(),
+        }
+    }
+}
+
+fn gone(pod: &Name) -> Failure {
+    Failure::new(Code::Lost, "the run was gone already").at(Place::Pod, pod)
+}
+
+/// Whether this runtime can run such a pod.
+///
+/// # Errors
+/// `unsupported`, naming the field.
+pub fn check(spec: &PodSpec) -> Result<(), Failure> {
+    let unsupported = |field: &str, what: &str| {
+        let failure = Failure::new(Code::Unsupported, format!("{field}: {what}"));
+        Err(failure.at(Place::Pod, &spec.name).at(Place::Field, field))
+    };
+    let [container] = spec.containers.as_slice() else {
+        return unsupported("containers", "a pod with more than one container cannot run yet");
+    };
+    if matches!(container.image, Image::Reference(_)) {
+        return unsupported(
+            "containers[0].image",
+            "only {:rootfs, path} can run yet, images cannot be pulled",
+        );
+    }
+    if matches!(spec.network, Network::Interfaces { .. }) {
+        return unsupported("network.nics", "only :none and :host can run yet");
+    }
+    if !spec.volumes.is_empty() {
+        return unsupported("volumes", "volumes cannot be mounted yet");
+    }
+    if container.tty {
+        return unsupported("containers[0].tty", "terminals cannot be attached yet");
+    }
+    if container.user.as_deref().is_some_and(|user| launch::ids_of(user).is_none()) {
+        return unsupported("containers[0].user", "only uid and uid:gid in digits can run yet");
+    }
+    Ok(())
+}

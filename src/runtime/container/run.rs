@@ -1,0 +1,276 @@
+//! One run of one pod, from the launch to the last trace of it.
+//!
+//! A run is one task. It owns the shim, takes orders from the loop and sends
+//! each outcome exactly once; it is over only when the shim is dead, the
+//! cgroups are gone and the run directory is removed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tank_shim::protocol::{self as shim_protocol, FromShim, RunUntil, ToShim};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::core::event::{ActionId, Event, Incarnation, Outcome, StartError, Started};
+use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::{Name, PodSpec};
+use crate::core::status::Exit;
+use crate::core::time::Millis;
+use crate::daemon::clock;
+use crate::daemon::lock::describe;
+use crate::runtime::{Events, StartOrder};
+
+use super::shim::Shim;
+use super::{Surroundings, launch, leftover, run_dir};
+
+/// How long a shim may take for what needs no patience (a kill, its own end)
+/// before it is taken for stuck and killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the loop asks of a run.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Signal, grace, kill; ends in `Stopped` for this action.
+    Stop(ActionId),
+    /// The start is no longer wanted.
+    Cancel,
+    /// Kill now.
+    Kill,
+    /// Stop at this instant though nobody is left to ask.
+    RunUntil(Millis, oneshot::Sender<()>),
+}
+
+/// What a run knows of itself.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) surroundings: Rc<Surroundings>,
+    pub(super) pod: Name,
+    pub(super) incarnation: Incarnation,
+    pub(super) events: Events,
+}
+
+type Orders = UnboundedReceiver<Order>;
+
+/// Launches a run and sees it through.
+pub(super) async fn started(context: Context, order: StartOrder, mut orders: Orders) {
+    match context.launch(&order.spec, &mut orders).await {
+        Ok((shim, host_pid)) => {
+            let started = Started { host_pid: Some(host_pid) };
+            context.send(Event::Finished(order.action, Outcome::Started(Ok(started))));
+            supervise(context, shim, orders).await;
+        }
+        Err(failure) => {
+            context.clear().await;
+            // Closed before the outcome is sent: the name is free from then on.
+            orders.close();
+            let error = StartError { failure, is_download: false };
+            context.send(Event::Finished(order.action, Outcome::Started(Err(error))));
+        }
+    }
+}
+
+/// What has been asked of a live run so far.
+#[derive(Debug, Default)]
+struct Asked {
+    stop: Option<ActionId>,
+    is_stuck_at: Option<Instant>,
+}
+
+/// Sees a live run through to its end.
+pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orders) {
+    let mut asked = Asked::default();
+    let exit = loop {
+        tokio::select! {
+            message = shim.recv() => match message {
+                Ok(Some(FromShim::Exited(record))) => break Some(exit_of(record.exit)),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break None,
+            },
+            order = orders.recv() => match order {
+                Some(order) => context.carry_out(order, &mut shim, &mut asked).await,
+                // The loop has ended and the pod goes on.
+                None => return,
+            },
+            () = instant(asked.is_stuck_at) => {
+                tracing::warn!(pod = %context.pod, "the shim does not answer: killing it");
+                shim.kill();
+                asked.is_stuck_at = None;
+            }
+        }
+    };
+    let exit = context.end(&shim, exit).await;
+    orders.close();
+    while let Ok(order) = orders.try_recv() {
+        if let Order::Stop(action) = order {
+            asked.stop = Some(action);
+        }
+    }
+    context.send(match asked.stop {
+        Some(action) => Event::Finished(action, Outcome::Stopped(Ok(exit))),
+        None => {
+            let (pod, incarnation) = (context.pod.clone(), context.incarnation);
+            Event::RunEnded { pod, incarnation, exit }
+        }
+    });
+}
+
+async fn instant(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The beginning.
+impl Context {
+    async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, i32), Failure> {
+        let request = launch::request(&self.surroundings, spec, self.incarnation)?;
+        let mut shim = self.spawn_shim()?;
+        let launched = tokio::select! {
+            launched = self.ask(&mut shim, ToShim::Launch(Box::new(request))) => launched,
+            () = cancelled(orders) => Err(self.failure("cancel", "the start was cancelled")),
+        };
+        if launched.is_err() {
+            shim.kill();
+        }
+        Ok((shim, launched?))
+    }
+
+    fn spawn_shim(&self) -> Result<Shim, Failure> {
+        let surroundings = &self.surroundings;
+        let failed = |operation: &str, path: &Path, error: &io::Error| {
+            let what = format!("{operation} {}: {}", path.display(), describe(error));
+            self.failure(operation, what).at(Place::Path, path.display())
+        };
+        let (dir, logs) = (self.dir(), launch::log_dir(surroundings, &self.pod));
+        std::fs::create_dir_all(&logs).map_err(|error| failed("create", &logs, &error))?;
+        let lock = run_dir::create(&dir).map_err(|error| failed("create", &dir, &error))?;
+        let shim = Shim::spawn(&surroundings.shim, &dir, lock)
+            .map_err(|error| failed("spawn", &surroundings.shim, &error))?;
+        leftover::record(&dir, shim.pid()).map_err(|error| failed("write", &dir, &error))?;
+        Ok(shim)
+    }
+
+    /// Asks for the launch and waits for its answer behind the greeting.
+    async fn ask(&self, shim: &mut Shim, request: ToShim) -> Result<i32, Failure> {
+        // A shim that dies at once breaks the pipe before it is read: its end,
+        // not the broken pipe, is the news.
+        let _ = shim.send(&request).await;
+        loop {
+            match shim.recv().await {
+                Ok(Some(FromShim::Hello(_))) => {}
+                Ok(Some(FromShim::Launched(launched))) => return Ok(launched.host_pid),
+                Ok(Some(FromShim::Failed(failure))) => return Err(self.launch_failure(failure)),
+                Ok(Some(FromShim::Exited(_)) | None) => {
+                    let what = "the shim ended before the workload was exec'd";
+                    return Err(self.failure("shim", what));
+                }
+                Err(error) => {
+                    let what = format!("read from the shim: {}", describe(&error));
+                    return Err(self.failure("shim", what));
+                }
+            }
+        }
+    }
+
+    fn failure(&self, step: &str, what: impl Into<String>) -> Failure {
+        Failure::new(Code::StartFailed, what).at(Place::Pod, &self.pod).at(Place::Step, step)
+    }
+
+    fn launch_failure(&self, failure: shim_protocol::Failure) -> Failure {
+        self.failure(&step_name(failure.step), failure.message)
+            .at(Place::Path, failure.object)
+            .at(Place::Errno, failure.errno)
+    }
+}
+
+async fn cancelled(orders: &mut Orders) {
+    loop {
+        match orders.recv().await {
+            Some(Order::Cancel | Order::Kill | Order::Stop(_)) => return,
+            Some(Order::RunUntil(_, told)) => drop(told),
+            // The loop has ended; who comes next finds the run directory.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The life and the end.
+impl Context {
+    async fn carry_out(&self, order: Order, shim: &mut Shim, asked: &mut Asked) {
+        let grace_ms = self.surroundings.stop_grace_ms;
+        let signal = Signal::TERM.as_raw();
+        let (message, patience) = match order {
+            Order::Stop(action) => {
+                asked.stop = Some(action);
+                let kill_at_ms = clock::now().after(grace_ms).0;
+                let stop = shim_protocol::Stop { signal, kill_at_ms };
+                (ToShim::Stop(stop), Duration::from_millis(grace_ms) + PATIENCE)
+            }
+            Order::Kill | Order::Cancel => (ToShim::Kill, PATIENCE),
+            Order::RunUntil(at, told) => {
+                let kill_at_ms = at.after(grace_ms).0;
+                let until = RunUntil { at_ms: at.0, signal, kill_at_ms };
+                let _ = shim.send(&ToShim::RunUntil(Some(until))).await;
+                let _ = told.send(());
+                return;
+            }
+        };
+        asked.is_stuck_at = Some(Instant::now() + patience);
+        // A shim that cannot be reached is ending; recv() says so next.
+        let _ = shim.send(&message).await;
+    }
+
+    /// Waits until nothing of the run is left, and says how it ended.
+    async fn end(&self, shim: &Shim, exit: Option<Exit>) -> Exit {
+        if timeout(PATIENCE, shim.died()).await.is_err() {
+            shim.kill();
+            shim.died().await;
+        }
+        let exit = exit.or_else(|| self.recorded_exit());
+        self.clear().await;
+        exit.unwrap_or_else(|| {
+            let what = "the shim was killed, and its containers with it";
+            Exit::Failed(Failure::new(Code::Lost, what).at(Place::Pod, &self.pod))
+        })
+    }
+
+    fn recorded_exit(&self) -> Option<Exit> {
+        let record = tank_shim::record::read(&self.dir()).ok().flatten()?;
+        (record.incarnation == self.incarnation.0).then(|| exit_of(record.exit))
+    }
+
+    /// Removes whatever is left of the run, shim included.
+    async fn clear(&self) {
+        let dir = self.dir();
+        if let Err(error) = leftover::clear(&self.surroundings, &self.pod, &dir).await {
+            tracing::warn!(pod = %self.pod, %error, "could not remove what is left of a run");
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        run_dir::of_pod(&self.surroundings.run_dir, self.pod.as_str())
+    }
+
+    fn send(&self, event: Event) {
+        // The loop outlives its runs, but for the moment in which it ends.
+        let _ = self.events.send(event);
+    }
+}
+
+/// The step's name on the wire.
+fn step_name(step: shim_protocol::Step) -> String {
+    let term = erlang_term_format::to_term(&step).ok();
+    term.and_then(|term| term.as_atom().map(str::to_owned)).unwrap_or_default()
+}
+
+fn exit_of(exit: shim_protocol::Exit) -> Exit {
+    match exit {
+        shim_protocol::Exit::Exited(code) => Exit::Exited(code),
+        shim_protocol::Exit::Signaled(signal) => Exit::Signaled(signal),
+    }
+}

@@ -1,0 +1,234 @@
+//! `tank port` as a program on two pipes: handshake, bad input, locks, and how
+//! it ends. Nothing here needs containers.
+
+mod support;
+
+use erlang_term_format::Term;
+use rustix::process::Signal;
+use support::{Port, code, eventually, message, place, refused};
+
+const POD: &str =
+    "#{name => <<\"web\">>, containers => [#{name => <<\"c\">>, image => <<\"a\">>}]}";
+
+/// A program that holds specs in memory and starts nothing.
+const IDLE: [&str; 4] = ["--store", "memory", "--runtime", "none"];
+
+fn idle() -> Port {
+    Port::start(&IDLE)
+}
+
+#[test]
+fn the_greeting_says_protocol_version_pid_and_host() {
+    let port = idle();
+    assert_eq!(port.hello.get("protocol").and_then(Term::as_i64), Some(1));
+    assert_eq!(port.hello.get("pid").and_then(Term::as_i64), Some(i64::from(port.pid())));
+    let version = port.hello.get("version").and_then(Term::as_str);
+    assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
+    let host = port.hello.get("host").expect("the greeting names the host's abilities");
+    assert!(host.get("root").and_then(Term::as_bool).is_some());
+}
+
+#[test]
+fn a_client_of_another_protocol_is_told_and_the_program_ends() {
+    let mut port = Port::start_without_greeting(&IDLE);
+    port.send("{hello, #{protocol => 99}}");
+    let frame = port.recv();
+    let [tag, error] = frame.as_tuple().expect("an error tuple") else { panic!("{frame}") };
+    assert!(tag.is_atom("error"));
+    assert_eq!(code(error), "protocol_mismatch");
+    assert!(message(error).contains("99"), "{error}");
+    assert_eq!(port.wait().code(), Some(3));
+}
+
+#[test]
+fn a_request_before_the_greeting_is_refused() {
+    let mut port = Port::start_without_greeting(&IDLE);
+    assert_eq!(code(&port.error("list", "nil")), "handshake_required");
+    port.send("{hello, #{protocol => 1}}");
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn specs_are_applied_read_back_and_deleted() {
+    let mut port = idle();
+    let applied = port.ok("apply", POD);
+    assert_eq!(applied.get("generation").and_then(Term::as_i64), Some(1));
+    assert_eq!(applied.get("changed").and_then(Term::as_bool), Some(true));
+    assert_eq!(port.ok("apply", POD).get("changed").and_then(Term::as_bool), Some(false));
+    assert_eq!(code(&port.error("create", POD)), "exists");
+    let got = port.ok("get", "<<\"web\">>");
+    let spec = got.get("spec").expect("get returns the spec");
+    assert_eq!(spec.get("restart").and_then(Term::as_atom), Some("always"));
+    assert_eq!(port.ok("list", "nil").as_list().map(<[_]>::len), Some(1));
+    assert!(port.ok("delete", "<<\"web\">>").is_nil());
+    assert!(port.ok("delete", "<<\"web\">>").is_nil());
+    assert_eq!(code(&port.error("get", "<<\"web\">>")), "not_found");
+}
+
+#[test]
+fn malformed_frames_are_answered_and_the_program_goes_on() {
+    let mut port = idle();
+    for broken in [&b""[..], b"\x83", b"hello", b"\x83\x6d\xff\xff\xff\xff", b"\x83\x61\x01\x61"] {
+        port.send_bytes(broken);
+        assert_eq!(code(&port.told()), "malformed_frame", "{broken:?}");
+    }
+    for no_envelope in
+        ["web", "{}", "{1}", "{web, list, nil}", "{1, <<\"list\">>, nil}", "{1,2,3,4}"]
+    {
+        port.send(no_envelope);
+        assert_eq!(code(&port.told()), "bad_args", "{no_envelope}");
+    }
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn an_oversized_frame_is_discarded_and_the_next_request_is_served() {
+    let mut port = idle();
+    let claimed: u32 = (16 << 20) + 5;
+    port.send_raw(&claimed.to_be_bytes());
+    assert_eq!(code(&port.told()), "frame_too_large");
+    port.send_raw(&vec![0xff; claimed as usize]);
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn unknown_operations_and_wrong_arguments_are_named() {
+    let mut port = idle();
+    let error = port.error("explode", "nil");
+    assert_eq!(code(&error), "unknown_op");
+    assert!(message(&error).contains("explode"));
+    for (op, args) in [
+        ("list", "1"),
+        ("get", "web"),
+        ("get", "<<\"../etc\">>"),
+        ("sync", "[]"),
+        ("kill", "{<<\"web\">>}"),
+        ("subscribe", "#{}"),
+        ("shutdown", "#{pods => burn}"),
+        ("nudge", "nil"),
+    ] {
+        let error = port.error(op, args);
+        assert_eq!(code(&error), "bad_args", "{op} {args}: {error}");
+        assert!(message(&error).contains(op), "{error}");
+    }
+}
+
+#[test]
+fn a_bad_spec_names_field_and_rule_and_stores_nothing() {
+    let mut port = idle();
+    let error = port.error(
+        "apply",
+        "#{name => <<\"web\">>, containers => [#{name => <<\"c\">>, image => <<\"a\">>, \
+         limits => #{memory => 0}}]}",
+    );
+    assert_eq!(code(&error), "invalid_spec");
+    assert_eq!(place(&error, "pod"), "web");
+    assert!(place(&error, "field").contains("limits"), "{error}");
+    let reason = error.get("reason").expect("the rule as a term").to_string();
+    assert_eq!(reason, "{invalid_limit,memory,0}");
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn notices_flow_under_credits_and_end_in_one_resync() {
+    let mut port = Port::start(&["--store", "memory", "--runtime", "client"]);
+    port.ok("subscribe", "#{credits => 1}");
+    port.ask("apply", POD);
+    // The one credit goes to the first notice; all further ones are dropped.
+    let mut notices = Vec::new();
+    let mut start = None;
+    while start.is_none() || notices.is_empty() {
+        let frame = port.recv();
+        match frame.as_tuple() {
+            Some([tag, seq, notice]) if tag.is_atom("notice") => {
+                notices.push((seq.as_i64(), notice.clone()));
+            }
+            Some([id, op, _]) if op.is_atom("start") => start = id.as_i64(),
+            _ => {}
+        }
+    }
+    let start = start.expect("the loop above ends with one");
+    port.send(&format!("{{{start}, {{ok, #{{host_pid => nil}}}}}}"));
+    eventually("the run is live", || {
+        let status = port.ok("status", "<<\"web\">>").to_string();
+        status.contains("status => running")
+    });
+    port.send("{0, credit, 5}");
+    let frame = port.recv();
+    assert_eq!(frame.to_string(), "{notice,2,resync}");
+    assert_eq!(notices.len(), 1);
+}
+
+#[test]
+fn a_second_program_on_one_data_directory_is_refused_by_the_firsts_pid() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().to_str().expect("a plain path");
+    let args = ["--data-dir", data, "--runtime", "none"];
+    let first = Port::start(&args);
+    let (exit, error) = refused(&args);
+    assert_eq!(exit, 4);
+    assert_eq!(code(&error), "locked");
+    assert_eq!(place(&error, "pid"), first.pid().to_string());
+    assert_eq!(place(&error, "path"), data);
+}
+
+#[test]
+fn wrong_options_are_told_in_a_frame_and_end_with_status_2() {
+    for (args, option) in [
+        (&["--interval-ms", "soon"][..], "--interval-ms"),
+        (&["--interval-ms", "0"], "--interval-ms"),
+        (&["--on-disconnect", "explode"], "--on-disconnect"),
+        (&["--cgroup-parent", "../x"], "--cgroup-parent"),
+        (&["--no-such-option"], "--no-such-option"),
+    ] {
+        let (exit, error) = refused(args);
+        assert_eq!(exit, 2, "{args:?}");
+        assert_eq!(code(&error), "bad_option");
+        assert!(message(&error).contains(option), "{error}");
+    }
+}
+
+#[test]
+fn what_was_applied_is_there_after_kill_dash_9() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().to_str().expect("a plain path");
+    let args = ["--data-dir", data, "--runtime", "none"];
+    let mut first = Port::start(&args);
+    first.ok("apply", POD);
+    first.kill();
+    let mut second = Port::start(&args);
+    assert_eq!(second.ok("list", "nil").as_list().map(<[_]>::len), Some(1));
+}
+
+#[test]
+fn the_end_of_stdin_ends_the_program() {
+    let mut port = idle();
+    port.ok("list", "nil");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+}
+
+#[test]
+fn sigterm_and_sighup_end_the_program_as_the_end_of_stdin_does() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let mut port = idle();
+        port.ok("list", "nil");
+        port.signal(signal);
+        assert_eq!(port.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn shutdown_is_answered_before_the_program_ends() {
+    let mut port = idle();
+    assert!(port.ok("shutdown", "#{pods => stop}").is_nil());
+    assert_eq!(port.wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_runtime_that_never_answers_does_not_hold_up_the_end() {
+    let mut port = Port::start(&["--store", "memory", "--runtime", "client"]);
+    port.ok("apply", POD);
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+}

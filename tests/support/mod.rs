@@ -1,0 +1,246 @@
+//! A port program under test, and a client that speaks frames to it.
+
+#![expect(dead_code, reason = "each test file uses its own part of this")]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use erlang_term_format::{Term, text};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `tank port`, ended when dropped.
+pub(crate) struct Port {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    next_id: i64,
+    /// The greeting's map.
+    pub(crate) hello: Term<'static>,
+}
+
+impl Port {
+    /// Starts the program and shakes hands.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut port = Self::start_without_greeting(args);
+        port.send("{hello, #{protocol => 1, client => <<\"test\">>}}");
+        port
+    }
+
+    /// Starts the program and reads its greeting, without answering it.
+    pub(crate) fn start_without_greeting(args: &[&str]) -> Self {
+        let mut child = spawn(args);
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut port = Self { child, stdin, stdout, next_id: 0, hello: Term::nil() };
+        let hello = port.recv();
+        match hello.as_tuple() {
+            Some([tag, about]) if tag.is_atom("hello") => port.hello = about.clone(),
+            _ => panic!("expected a greeting, got {hello}"),
+        }
+        port
+    }
+
+    /// The program's pid.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("pids are small")
+    }
+
+    /// Sends a term in Erlang's text form.
+    pub(crate) fn send(&mut self, source: &str) {
+        let term = text::parse(source).expect("the test's term is well-formed");
+        self.send_bytes(&erlang_term_format::encode(&term));
+    }
+
+    /// Sends a frame of any bytes.
+    pub(crate) fn send_bytes(&mut self, payload: &[u8]) {
+        let mut frame = u32::try_from(payload.len()).expect("a small frame").to_be_bytes().to_vec();
+        frame.extend_from_slice(payload);
+        self.send_raw(&frame);
+    }
+
+    /// Sends bytes without a frame around them.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().expect("stdin is open").write_all(bytes).expect("the port reads");
+    }
+
+    /// The next frame's term.
+    pub(crate) fn recv(&mut self) -> Term<'static> {
+        let mut header = [0; 4];
+        self.stdout.read_exact(&mut header).expect("the port answers");
+        let mut payload = vec![0; u32::from_be_bytes(header) as usize];
+        self.stdout.read_exact(&mut payload).expect("the frame is whole");
+        erlang_term_format::decode(&payload).expect("the port sends terms").into_owned()
+    }
+
+    /// Asks and waits for the answer; notices in between are dropped.
+    pub(crate) fn call(&mut self, op: &str, args: &str) -> Result<Term<'static>, Term<'static>> {
+        let id = self.ask(op, args);
+        self.answer(id)
+    }
+
+    /// Asks without waiting.
+    pub(crate) fn ask(&mut self, op: &str, args: &str) -> i64 {
+        self.next_id += 1;
+        self.send(&format!("{{{}, {op}, {args}}}", self.next_id));
+        self.next_id
+    }
+
+    /// Waits for the answer to `id`.
+    pub(crate) fn answer(&mut self, id: i64) -> Result<Term<'static>, Term<'static>> {
+        loop {
+            let frame = self.recv();
+            let Some([head, body]) = frame.as_tuple() else { continue };
+            if head.as_i64() == Some(id) {
+                return result(body);
+            }
+        }
+    }
+
+    /// The error that answers a request.
+    pub(crate) fn error(&mut self, op: &str, args: &str) -> Term<'static> {
+        self.call(op, args).expect_err("the request is refused")
+    }
+
+    /// The value that answers a request.
+    pub(crate) fn ok(&mut self, op: &str, args: &str) -> Term<'static> {
+        self.call(op, args).unwrap_or_else(|error| panic!("{op} {args}: {error}"))
+    }
+
+    /// The error that is told under id 0.
+    pub(crate) fn told(&mut self) -> Term<'static> {
+        let frame = self.recv();
+        match frame.as_tuple() {
+            Some([head, body]) if head.as_i64() == Some(0) => {
+                result(body).expect_err("id 0 carries errors only")
+            }
+            _ => panic!("expected an error under id 0, got {frame}"),
+        }
+    }
+
+    /// Closes stdin, as a dying BEAM does.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for the program to end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the port ends", || {
+            status = self.child.try_wait().expect("the port is our child");
+            status.is_some()
+        });
+        status.expect("the loop ends with a status")
+    }
+
+    /// Kills the program as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the port is our child");
+        self.child.wait().expect("the port is our child");
+    }
+
+    /// Sends a signal to the program.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the port lives");
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.stdin = None;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn result(body: &Term<'static>) -> Result<Term<'static>, Term<'static>> {
+    match body.as_tuple() {
+        Some([tag, value]) if tag.is_atom("ok") => Ok(value.clone()),
+        Some([tag, value]) if tag.is_atom("error") => Err(value.clone()),
+        _ => panic!("not a result: {body}"),
+    }
+}
+
+/// Starts the program and nothing more.
+pub(crate) fn spawn(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_tank"))
+        .arg("port")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts")
+}
+
+/// Runs the program until it ends by itself; its exit code and only frame.
+pub(crate) fn refused(args: &[&str]) -> (i32, Term<'static>) {
+    let mut child = spawn(args);
+    let mut bytes = Vec::new();
+    child.stdout.take().expect("piped").read_to_end(&mut bytes).expect("stdout ends");
+    let status = child.wait().expect("the program is our child");
+    let term = erlang_term_format::decode(&bytes[4..]).expect("one frame").into_owned();
+    match term.as_tuple() {
+        Some([tag, error]) if tag.is_atom("error") => {
+            (status.code().expect("it exits"), error.clone())
+        }
+        _ => panic!("expected an error, got {term}"),
+    }
+}
+
+/// Waits until `check` holds.
+pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !check() {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The code of an error.
+pub(crate) fn code(error: &Term<'_>) -> String {
+    error.get("code").and_then(Term::as_atom).unwrap_or_default().to_owned()
+}
+
+/// The message of an error.
+pub(crate) fn message(error: &Term<'_>) -> String {
+    error.get("message").and_then(Term::as_str).unwrap_or_default().to_owned()
+}
+
+/// A place an error names.
+pub(crate) fn place(error: &Term<'_>, place: &str) -> String {
+    let place = error.get("where").and_then(|at| at.get(place)).and_then(Term::as_str);
+    place.unwrap_or_default().to_owned()
+}
+
+/// Whether tests that need root can run; says so when not.
+pub(crate) fn is_root(test: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        // Not `eprintln!`, which the test harness would swallow.
+        let _ = writeln!(std::io::stderr(), "skipped: needs root: {test}");
+    }
+    is_root
+}
+
+/// A root file system with busybox in it.
+pub(crate) fn rootfs(dir: &Path) -> PathBuf {
+    let rootfs = dir.join("rootfs");
+    std::fs::create_dir_all(rootfs.join("bin")).expect("the directory is ours");
+    std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("busybox is installed");
+    for applet in ["sh", "sleep", "true", "false", "cat", "id"] {
+        std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).expect("a new link");
+    }
+    rootfs
+}
