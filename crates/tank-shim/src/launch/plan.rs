@@ -73,10 +73,8 @@ impl Plan {
         let rootfs_fd = open_rootfs(&container.rootfs)?;
         let overlay_options =
             format!("lowerdir=/proc/self/fd/{},upperdir=upper,workdir=work", rootfs_fd.as_raw_fd());
+        check(container)?;
         let argv = c_strings("argv", &container.argv)?;
-        if argv.first().is_none_or(|first| first.is_empty()) {
-            return Err(Failure::new(Step::CheckContainer, "argv", libc::EINVAL));
-        }
         let (joins, join_paths) = open_joins(container)?;
         let birth = container.cgroups.iter().find(|cgroup| cgroup.join == Join::Clone);
         let birth_path = birth.map_or_else(String::new, |cgroup| cgroup.path.clone());
@@ -162,6 +160,21 @@ fn in_run_dir(name: &str) -> String {
 fn namespaces(new_network: bool) -> libc::c_int {
     let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     if new_network { always | libc::CLONE_NEWNET } else { always }
+}
+
+/// Refuses what the kernel would take for something else.
+fn check(container: &Container) -> Result<(), Failure> {
+    let faults = [
+        ("argv", container.argv.first().is_none_or(String::is_empty)),
+        ("working_dir", !container.working_dir.starts_with('/')),
+        // The highest id means "as it is" to the kernel, and it is root.
+        ("uid", container.uid == u32::MAX),
+        ("gid", container.gid == u32::MAX),
+    ];
+    match faults.iter().find(|(_, is_faulty)| *is_faulty) {
+        Some((field, _)) => Err(Failure::new(Step::CheckContainer, *field, libc::EINVAL)),
+        None => Ok(()),
+    }
 }
 
 /// Says early, and by its own name, that the root filesystem is missing.
