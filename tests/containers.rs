@@ -1,0 +1,330 @@
+//! `tank port` with real containers: what becomes of runs when the program or
+//! its client dies, and how failures to start are told. Needs root.
+
+mod support;
+
+use std::path::Path;
+
+use erlang_term_format::Term;
+use rustix::process::{Pid, Signal, test_kill_process};
+use support::{Port, code, eventually, is_root, message, place, refused, rootfs};
+use tempfile::TempDir;
+
+/// A machine of its own: data, runs and a root file system.
+struct Machine {
+    dir: TempDir,
+    rootfs: String,
+    extra: Vec<String>,
+}
+
+impl Machine {
+    /// `None`, said aloud, when not root.
+    fn new(test: &str) -> Option<Self> {
+        if !is_root(test) {
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let rootfs = rootfs(dir.path()).display().to_string();
+        Some(Self { dir, rootfs, extra: Vec::new() })
+    }
+
+    fn with(mut self, extra: &[&str]) -> Self {
+        self.extra.extend(extra.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    fn args(&self) -> Vec<String> {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let mut args = vec!["--data-dir".to_owned(), path("data"), "--run-dir".to_owned()];
+        args.push(path("run"));
+        args.extend(self.extra.iter().cloned());
+        args
+    }
+
+    fn port(&self) -> Port {
+        let args = self.args();
+        Port::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// A pod that runs `script` in a shell.
+    fn pod(&self, name: &str, script: &str, rest: &str) -> String {
+        self.pod_of(name, &format!("[<<\"/bin/sh\">>, <<\"-c\">>, <<\"{script}\">>]"), rest)
+    }
+
+    fn pod_of(&self, name: &str, command: &str, rest: &str) -> String {
+        format!(
+            "#{{name => <<\"{name}\">>, containers => [#{{name => <<\"c\">>, \
+             image => {{rootfs, <<\"{}\">>}}, command => {command}{rest}}}]}}",
+            self.rootfs
+        )
+    }
+
+    fn run_dir(&self, pod: &str) -> std::path::PathBuf {
+        self.dir.path().join("run/pods").join(pod)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Whatever a test did, its pods end with it.
+        let mut port = self.port();
+        port.ok("shutdown", "#{pods => stop}");
+        assert_eq!(port.wait().code(), Some(0));
+    }
+}
+
+fn status(port: &mut Port, pod: &str) -> Term<'static> {
+    let all = port.ok("status", "nil");
+    let name = Term::binary(pod.to_owned());
+    let found = all.as_map().into_iter().flatten().find(|(key, _)| *key == name);
+    found.map_or(Term::nil(), |(_, status)| status.clone())
+}
+
+fn is_in(port: &mut Port, pod: &str, state: &str) -> bool {
+    status(port, pod).get("status").is_some_and(|found| found.is_atom(state))
+}
+
+fn host_pid(port: &mut Port, pod: &str) -> i32 {
+    let status = status(port, pod);
+    let pid = status.get("host_pid").and_then(Term::as_i64);
+    i32::try_from(pid.unwrap_or_else(|| panic!("{pod} has no pid: {status}"))).expect("a pid")
+}
+
+fn is_alive(pid: i32) -> bool {
+    test_kill_process(Pid::from_raw(pid).expect("a pid")).is_ok()
+        && !std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[test]
+fn a_run_is_gone_with_all_it_had_once_its_delete_has_settled() {
+    let Some(machine) = Machine::new("delete") else { return };
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000 & sleep 1000", ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    assert!(machine.run_dir("web").exists());
+    port.ok("delete", "<<\"web\">>");
+    port.ok("sync", "nil");
+    assert!(!is_alive(pid));
+    assert!(!machine.run_dir("web").exists());
+    assert_eq!(port.ok("status", "nil"), Term::Map(Vec::new()));
+}
+
+#[test]
+fn failures_to_start_say_step_object_and_errno() {
+    let Some(machine) = Machine::new("failed starts") else { return };
+    let mut port = machine.port();
+    std::fs::write(Path::new(&machine.rootfs).join("bin/plain"), "no program").expect("ours");
+    let missing_rootfs =
+        machine.pod("rootless", "true", "").replace(&machine.rootfs, "/nonexistent/rootfs");
+    let limit = ", limits => #{pids => 9000000000000}";
+    for (pod, spec, step, object, says) in [
+        ("rootless", missing_rootfs, "open_rootfs", "/nonexistent/rootfs", "no such file"),
+        (
+            "missing",
+            machine.pod_of("missing", "[<<\"/bin/nope\">>]", ""),
+            "exec",
+            "/bin/nope",
+            "no such file",
+        ),
+        (
+            "plain",
+            machine.pod_of("plain", "[<<\"/bin/plain\">>]", ""),
+            "exec",
+            "/bin/plain",
+            "permission denied",
+        ),
+        (
+            "greedy",
+            machine.pod("greedy", "true", limit),
+            "write_cgroup_limit",
+            "pids.max",
+            "invalid argument",
+        ),
+    ] {
+        port.ok("apply", &spec);
+        eventually("the start has failed", || is_in(&mut port, pod, "backing_off"));
+        let status = status(&mut port, pod);
+        let exit = status.get("last_exit").and_then(Term::as_tuple).expect("an exit").to_vec();
+        let error = &exit[1];
+        assert_eq!(code(error), "start_failed", "{error}");
+        assert_eq!(place(error, "step"), step, "{error}");
+        assert_eq!(place(error, "pod"), pod, "{error}");
+        assert!(place(error, "path").contains(object), "{error}");
+        assert!(!place(error, "errno").is_empty(), "{error}");
+        assert!(message(error).contains(says), "{error}");
+        assert!(!machine.run_dir(pod).exists());
+    }
+    // None of them disturbs a pod that can start.
+    port.ok("apply", &machine.pod("fine", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    assert!(is_in(&mut port, "fine", "running"));
+}
+
+#[test]
+fn what_cannot_run_yet_is_refused_by_field() {
+    let Some(machine) = Machine::new("unsupported") else { return };
+    let mut port = machine.port();
+    let spec = machine.pod("web", "true", "");
+    let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
+    let terminal = machine.pod("web", "true", ", tty => true");
+    let named_user = machine.pod("web", "true", ", user => <<\"nobody\">>");
+    for (spec, field) in [
+        (image, "containers[0].image"),
+        (terminal, "containers[0].tty"),
+        (named_user, "containers[0].user"),
+    ] {
+        let error = port.error("apply", &spec);
+        assert_eq!(code(&error), "unsupported");
+        assert_eq!(place(&error, "field"), field);
+    }
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn kill_dash_9_of_the_program_leaves_pods_running_and_the_next_one_never_runs_them_twice() {
+    let Some(machine) = Machine::new("kill -9 of the port") else { return };
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "trap '' TERM; sleep 1000 & wait", ""));
+    port.ok("sync", "nil");
+    let first = host_pid(&mut port, "web");
+    port.kill();
+    assert!(is_alive(first), "a pod outlives the program");
+
+    let machine = machine.with(&["--stop-grace-ms", "200"]);
+    let mut port = machine.port();
+    eventually("the pod runs again", || {
+        let is_running = is_in(&mut port, "web", "running");
+        assert!(!is_running || !is_alive(first), "two runs of one pod");
+        is_running
+    });
+    assert_ne!(host_pid(&mut port, "web"), first);
+}
+
+#[test]
+fn a_killed_shim_takes_its_containers_along_and_counts_as_a_crash() {
+    let Some(machine) = Machine::new("kill -9 of the shim") else { return };
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    let shim = parent_of(pid);
+    rustix::process::kill_process(Pid::from_raw(shim).expect("a pid"), Signal::KILL)
+        .expect("the shim lives");
+    eventually("the crash is noticed", || is_in(&mut port, "web", "backing_off"));
+    assert!(!is_alive(pid));
+    let status = status(&mut port, "web");
+    assert!(status.to_string().contains("lost"), "{status}");
+    assert!(!machine.run_dir("web").exists());
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a PPid line");
+    line.trim().parse().expect("a number")
+}
+
+#[test]
+fn the_end_of_stdin_keeps_pods_by_default() {
+    let Some(machine) = Machine::new("on_disconnect keep") else { return };
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+    assert!(is_alive(pid));
+}
+
+#[test]
+fn the_end_of_stdin_stops_pods_when_told_so() {
+    let Some(machine) = Machine::new("on_disconnect stop") else { return };
+    let machine = machine.with(&["--on-disconnect", "stop"]);
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+    assert!(!is_alive(pid));
+    assert!(!machine.run_dir("web").exists());
+}
+
+#[test]
+fn the_end_of_stdin_lets_pods_stop_by_themselves_when_told_so() {
+    let Some(machine) = Machine::new("on_disconnect stop-after") else { return };
+    let machine = machine.with(&["--on-disconnect", "stop-after-ms=300"]);
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    port.signal(Signal::TERM);
+    assert_eq!(port.wait().code(), Some(0));
+    eventually("the pod has stopped with nobody left to ask", || !is_alive(pid));
+}
+
+#[test]
+fn a_pod_that_is_stuck_in_its_start_holds_up_nobody_and_can_be_deleted() {
+    let Some(machine) = Machine::new("stuck start") else { return };
+    let wrapper = machine.dir.path().join("shim");
+    let shim = Path::new(env!("CARGO_BIN_EXE_tank")).with_file_name("tank-shim");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in */stuck) exec sleep 1000;; esac\nexec {} \"$@\"\n",
+        shim.display()
+    );
+    std::fs::write(&wrapper, script).expect("ours");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, mode).expect("ours");
+    let wrapper = wrapper.display().to_string();
+    let machine = machine.with(&["--shim", &wrapper]);
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("stuck", "sleep 1000", ""));
+    port.ok("apply", &machine.pod("fine", "sleep 1000", ""));
+    eventually("the other one runs", || is_in(&mut port, "fine", "running"));
+    assert!(is_in(&mut port, "stuck", "starting"));
+    port.ok("delete", "<<\"stuck\">>");
+    port.ok("sync", "nil");
+    assert!(status(&mut port, "stuck").is_nil());
+    assert!(!machine.run_dir("stuck").exists());
+}
+
+#[test]
+fn two_programs_cannot_share_a_run_directory() {
+    let Some(machine) = Machine::new("shared run directory") else { return };
+    let port = machine.port();
+    let other = tempfile::tempdir().expect("a directory");
+    let mut args = machine.args();
+    args[1] = other.path().display().to_string();
+    let (exit, error) = refused(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(exit, 4);
+    assert_eq!(code(&error), "locked");
+    assert_eq!(place(&error, "pid"), port.pid().to_string());
+}
+
+#[test]
+fn without_root_the_program_says_so() {
+    if !is_root("without root") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    // The build directory may be closed to others: the program is run from a
+    // place that is not.
+    let binary = dir.path().join("tank");
+    std::fs::copy(env!("CARGO_BIN_EXE_tank"), &binary).expect("ours");
+    let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).expect("ours");
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&binary)
+        .arg("port")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("setpriv is part of util-linux");
+    assert_eq!(output.status.code(), Some(4));
+    let frame = erlang_term_format::decode(&output.stdout[4..]).expect("one frame");
+    let error = &frame.as_tuple().expect("an error tuple")[1];
+    assert_eq!(code(error), "not_permitted");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("containers need root"), "{text}");
+}
