@@ -43,6 +43,11 @@ impl Control {
         self.connection.as_ref().map(|connection| connection.stream.as_fd())
     }
 
+    /// Removes the socket's file: nobody is to connect any more.
+    pub(crate) fn forget_socket(&self) {
+        let _ = std::fs::remove_file(SOCKET_FILE);
+    }
+
     /// Takes a new connection in the old one's place. False when there is none.
     pub(crate) fn accept(&mut self) -> bool {
         let Ok((stream, _)) = self.listener.accept() else { return false };
@@ -92,11 +97,5 @@ impl Connection {
             messages.push(message);
         }
         Ok(())
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(SOCKET_FILE);
     }
 }

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
     Exit, ExitRecord, Failure, FromShim, Hello, Launch, Launched, LaunchingRun, PROTOCOL, RunUntil,
@@ -107,7 +108,9 @@ impl Supervisor {
             let ready = self.wait()?;
             self.handle(&ready);
         }
-        Ok(())
+        self.control.forget_socket();
+        // Before the connection ends: whoever sees its end may begin anew.
+        rustix::fs::flock(rustix::stdio::stdout(), FlockOperation::Unlock)
     }
 
     fn is_over(&self) -> bool {

@@ -1,0 +1,182 @@
+//! How long a launch takes from the request until the workload has been exec'd,
+//! with the shim's own start; how long a whole life takes; and what an idle
+//! shim costs in memory. Isolated launches, which wait for the machine to be
+//! idle, and launches back to back. Needs root and busybox-static.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tank_shim::frame::{self, Decoder};
+use tank_shim::protocol::{Cgroup, Container, FromShim, Join, Launch, Log, Network, ToShim};
+
+const LAUNCHES: usize = 60;
+const PAUSE: Duration = Duration::from_millis(60);
+
+fn main() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root: launch benchmark");
+        return;
+    }
+    let place = Place::new();
+    for (name, pause) in [("isolated", PAUSE), ("back to back", Duration::ZERO)] {
+        let lives: Vec<Life> = (0..LAUNCHES)
+            .map(|_| {
+                std::thread::sleep(pause);
+                place.live()
+            })
+            .collect();
+        println!("{name}, ms p50 / p90");
+        report("  shim started", lives.iter().map(|life| life.hello));
+        report("  request to exec, shim's start included", lives.iter().map(|life| life.launched));
+        report("  whole life", lives.iter().map(|life| life.exited));
+    }
+    println!("memory of a shim whose workload sleeps, kB");
+    for (name, kilobytes) in place.memory() {
+        println!("  {name}: {kilobytes}");
+    }
+}
+
+/// Moments of a life, from the request on.
+struct Life {
+    hello: Duration,
+    launched: Duration,
+    exited: Duration,
+}
+
+struct Place {
+    dir: PathBuf,
+    cgroups: Vec<Cgroup>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let name = format!("tank-shim-bench-{}", std::process::id());
+        let dir = std::env::temp_dir().join(&name);
+        fs::create_dir_all(dir.join("rootfs/bin")).unwrap();
+        fs::create_dir_all(dir.join("run")).unwrap();
+        fs::copy("/bin/busybox", dir.join("rootfs/bin/busybox")).unwrap();
+        let limits = [("memory", "memory.limit_in_bytes", "67108864"), ("pids", "pids.max", "50")];
+        let cgroups = limits
+            .iter()
+            .filter(|(controller, ..)| Path::new("/sys/fs/cgroup").join(controller).exists())
+            .map(|(controller, file, value)| Cgroup {
+                path: format!("/sys/fs/cgroup/{controller}/{name}"),
+                files: vec![((*file).into(), (*value).into())],
+                join: Join::Tasks,
+            })
+            .collect();
+        Self { dir, cgroups }
+    }
+
+    fn pod(&self, argv: &[&str]) -> Launch {
+        let path = |name: &str| self.dir.join(name).display().to_string();
+        Launch {
+            pod: "bench".into(),
+            incarnation: 1,
+            hostname: "bench".into(),
+            network: Network::None,
+            shim_cgroups: Vec::new(),
+            container: Container {
+                name: "app".into(),
+                rootfs: path("rootfs"),
+                argv: argv.iter().map(ToString::to_string).collect(),
+                env: Vec::new(),
+                working_dir: "/".into(),
+                uid: 0,
+                gid: 0,
+                cgroups: self.cgroups.clone(),
+                log: Log { path: path("log"), bytes_max: 1 << 20 },
+            },
+        }
+    }
+
+    fn connection(&self) -> Connection {
+        let binary = Path::new(env!("CARGO_BIN_EXE_tank-shim"));
+        let stream = tank_shim::spawn(binary, &self.dir.join("run")).unwrap();
+        Connection { stream, decoder: Decoder::default() }
+    }
+
+    fn live(&self) -> Life {
+        let begin = Instant::now();
+        let mut connection = self.connection();
+        let FromShim::Hello(_) = connection.receive() else { panic!("no hello") };
+        let hello = begin.elapsed();
+        connection.launch(self.pod(&["/bin/busybox", "true"]));
+        let launched = begin.elapsed();
+        let FromShim::Exited(_) = connection.receive() else { panic!("no exit") };
+        let exited = begin.elapsed();
+        connection.wait_for_end();
+        Life { hello, launched, exited }
+    }
+
+    fn memory(&self) -> Vec<(String, u64)> {
+        let mut connection = self.connection();
+        let FromShim::Hello(hello) = connection.receive() else { panic!("no hello") };
+        connection.launch(self.pod(&["/bin/busybox", "sleep", "1000"]));
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", hello.pid)).unwrap();
+        connection.send(&ToShim::Kill);
+        let FromShim::Exited(_) = connection.receive() else { panic!("no exit") };
+        connection.wait_for_end();
+        let fields = ["Pss:", "Private_Clean:", "Private_Dirty:", "Rss:"];
+        rollup
+            .lines()
+            .filter(|line| fields.iter().any(|field| line.starts_with(field)))
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                Some((words.next()?.trim_end_matches(':').to_owned(), words.next()?.parse().ok()?))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+struct Connection {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Connection {
+    fn send(&mut self, message: &ToShim) {
+        self.stream.write_all(&frame::encode(message)).unwrap();
+    }
+
+    fn launch(&mut self, pod: Launch) {
+        self.send(&ToShim::Launch(Box::new(pod)));
+        match self.receive() {
+            FromShim::Launched(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The directory's lock is free after that.
+    fn wait_for_end(mut self) {
+        assert_eq!(self.stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+
+    fn receive(&mut self) -> FromShim {
+        loop {
+            if let Some(message) = self.decoder.decode().unwrap() {
+                return message;
+            }
+            let mut bytes = [0; 4096];
+            let count = self.stream.read(&mut bytes).unwrap();
+            assert!(count > 0, "the shim is gone");
+            self.decoder.push(&bytes[..count]);
+        }
+    }
+}
+
+fn report(name: &str, times: impl Iterator<Item = Duration>) {
+    let mut times: Vec<f64> = times.map(|time| time.as_secs_f64() * 1000.0).collect();
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[(times.len() as f64 * share) as usize];
+    println!("{name}: {:.2} / {:.2}", at(0.5), at(0.9));
+}
