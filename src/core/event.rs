@@ -116,7 +116,7 @@ pub struct StartError {
 pub struct Observation {
     /// What changed in the store since the revision that was asked from; none
     /// when nothing did, or when the store could not be read, which leaves the
-    /// desired state as it was.
+    /// desired state as it was. The first observation must have read it.
     pub desired: Option<DesiredChange>,
     /// Every run the runtime knows, ended and unacknowledged ones included.
     pub runs: Vec<ObservedRun>,

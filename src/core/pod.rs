@@ -40,7 +40,7 @@ pub(super) struct Pod {
     orphans: Vec<Incarnation>,
     /// Whether anything was begun that may have left something behind.
     has_traces: bool,
-    /// The newest generation that was acknowledged to a client.
+    /// The generation that was last acknowledged to a client.
     acknowledged: Revision,
     announced: Option<Announced>,
 }
@@ -72,7 +72,7 @@ enum State {
     /// The run is being ended, or that failed and is tried again.
     Stopping { action: Option<ActionId>, started: Started, at: Millis, ended: Option<Box<Exit>> },
     /// A run that nobody asked for is being ended, or that failed.
-    Sweeping { action: Option<ActionId>, rest: Rest },
+    Sweeping { action: Option<ActionId>, run: Incarnation, rest: Rest },
     /// What the deleted pod left behind is being removed.
     Removing { action: ActionId },
 }
@@ -104,11 +104,16 @@ impl Pod {
     /// another than before.
     pub(super) fn spec_stored(&mut self, name: &Name, fx: &mut Effects, stored: StoredPod) -> bool {
         self.settle_delete(name, fx);
-        let old = self.desired.as_ref();
-        if old.is_some_and(|old| old.generation == stored.generation) {
+        if let Some(old) = &mut self.desired
+            && old.generation == stored.generation
+        {
+            // Only before its first run can others know of a verdict we do not.
+            if self.tracked.is_none() && old.verdict.is_none() {
+                old.verdict = stored.verdict;
+            }
             return false;
         }
-        let is_change = old.is_none_or(|old| old.spec != stored.spec);
+        let is_change = self.desired.as_ref().is_none_or(|old| old.spec != stored.spec);
         self.desired = Some(stored);
         is_change
     }
@@ -138,11 +143,9 @@ impl Pod {
         }
     }
 
-    /// A client has been told of this generation. Whether it is the first.
+    /// A client is told of this generation. Whether it was not told before.
     pub(super) fn acknowledge(&mut self, generation: Revision) -> bool {
-        let is_first = self.acknowledged < generation;
-        self.acknowledged = self.acknowledged.max(generation);
-        is_first
+        std::mem::replace(&mut self.acknowledged, generation) != generation
     }
 
     /// A fresh run is wanted, with retries 0.
@@ -161,9 +164,9 @@ impl Pod {
         is_live && self.incarnation == incarnation
     }
 
-    /// Whether an action of this pod is in flight.
+    /// Whether an action of this pod is in flight, or soon will be.
     pub(super) fn is_busy(&self) -> bool {
-        self.action().is_some()
+        self.action().is_some() || self.delete_due.is_some()
     }
 
     /// Whether there is no reason to remember the pod.
@@ -300,12 +303,13 @@ impl Pod {
 
     fn sweep(&mut self, name: &Name, fx: &mut Effects) {
         let State::Resting(rest) = self.state else { panic!("a sweep begins only from rest") };
-        let action = self.ask_stop(name, fx, self.orphans[0]);
-        self.enter(fx, State::Sweeping { action: Some(action), rest });
+        let run = self.orphans[0];
+        let action = self.ask_stop(name, fx, run);
+        self.enter(fx, State::Sweeping { action: Some(action), run, rest });
     }
 
     fn ask_stop(&self, name: &Name, fx: &mut Effects, incarnation: Incarnation) -> ActionId {
-        assert!(!self.is_busy(), "one action of a pod is in flight at a time");
+        assert!(self.action().is_none(), "one action of a pod is in flight at a time");
         fx.act(name, Action::Stop { pod: name.clone(), incarnation })
     }
 
@@ -456,9 +460,9 @@ impl Pod {
                 let exit = ended.take().map_or(exit, |ended| *ended);
                 self.stop_done(name, fx, exit);
             }
-            (State::Sweeping { rest, .. }, Ok(exit)) => {
-                let rest = *rest;
-                self.orphans.remove(0);
+            (State::Sweeping { run, rest, .. }, Ok(exit)) => {
+                let (run, rest) = (*run, *rest);
+                self.orphans.retain(|orphan| *orphan != run);
                 if rest == Rest::Fresh {
                     self.last = Some(Box::new(LastExit { exit, at: fx.now }));
                 }
@@ -518,9 +522,16 @@ impl Pod {
 impl Pod {
     /// Makes the verdict durable, unless it is or is about to be.
     pub(super) fn record_verdict(&mut self, name: &Name, fx: &mut Effects) {
-        let State::Resting(Rest::Terminal) = self.state else { return };
-        let (Some(desired), Some(last)) = (&self.desired, &self.last) else { return };
-        if desired.verdict.is_some() || fx.is_writing_verdict(name) {
+        if !self.is_terminal() {
+            return;
+        }
+        let (Some(desired), Some(tracked), Some(last)) = (&self.desired, &self.tracked, &self.last)
+        else {
+            return;
+        };
+        let is_recorded = desired.verdict.is_some() || fx.is_writing_verdict(name);
+        let is_of_desired = tracked.generation == desired.generation && !self.is_restart_asked;
+        if is_recorded || !is_of_desired {
             return;
         }
         let verdict = Verdict { exit: last.exit.clone(), retries: self.retries };
@@ -540,14 +551,20 @@ impl Pod {
         (generation, verdict): (Revision, Verdict),
         incarnation: Incarnation,
     ) {
-        let is_of_this_run =
-            matches!(self.state, State::Resting(Rest::Terminal)) && self.incarnation == incarnation;
+        let is_of_this_run = self.is_terminal() && self.incarnation == incarnation;
         match &mut self.desired {
             Some(desired) if is_of_this_run && desired.generation == generation => {
                 desired.verdict = Some(verdict);
             }
             _ => self.record_verdict(name, fx),
         }
+    }
+
+    fn is_terminal(&self) -> bool {
+        let (State::Resting(rest) | State::Sweeping { rest, .. }) = self.state else {
+            return false;
+        };
+        rest == Rest::Terminal
     }
 
     /// The verdict has been taken back, so that the pod can run again.
@@ -605,22 +622,26 @@ impl Pod {
                 self.note_orphans(sighting);
             }
             State::Running { .. } | State::Launching { .. } => {
+                self.note_orphans(sighting);
                 self.kill_orphans(name, fx, sighting);
             }
-            State::Stopping { action: None, .. } if sighting.is_alive => self.stop(name, fx),
+            State::Stopping { action: None, .. } if sighting.is_alive => {
+                self.note_orphans(sighting);
+                self.stop(name, fx);
+            }
             State::Stopping { action: None, .. } => {
                 let exit = self.observed_exit(name, sighting);
                 self.stop_done(name, fx, exit);
                 self.note_orphans(sighting);
             }
-            State::Sweeping { action: None, rest } => {
+            State::Sweeping { action: None, rest, .. } => {
                 self.state = State::Resting(*rest);
                 self.note_orphans(sighting);
             }
-            State::Sweeping { .. } => {}
-            State::Resting(_) | State::Stopping { .. } | State::Removing { .. } => {
-                self.note_orphans(sighting);
-            }
+            State::Resting(_)
+            | State::Sweeping { .. }
+            | State::Stopping { .. }
+            | State::Removing { .. } => self.note_orphans(sighting),
         }
     }
 
@@ -628,7 +649,7 @@ impl Pod {
     pub(super) fn retry_stop(&mut self, name: &Name, fx: &mut Effects) {
         match self.state {
             State::Stopping { action: None, .. } => self.stop(name, fx),
-            State::Sweeping { action: None, rest } => self.enter(fx, State::Resting(rest)),
+            State::Sweeping { action: None, rest, .. } => self.enter(fx, State::Resting(rest)),
             _ => {}
         }
     }
@@ -652,7 +673,8 @@ impl Pod {
         self.orphans.dedup();
     }
 
-    /// Beside a run that is wanted there is no time for an orderly sweep.
+    /// Beside a run that is wanted there is no time for an orderly sweep. It
+    /// follows before the next start.
     fn kill_orphans(&self, name: &Name, fx: &mut Effects, sighting: &Sighting) {
         let live = sighting.runs.iter().filter(|run| run.ended.is_none());
         for orphan in live.filter(|run| run.incarnation != self.incarnation) {

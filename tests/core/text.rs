@@ -1,9 +1,9 @@
-//! How the cases' words are read and written.
+//! How what goes in and what comes out is read and written as text.
 
 use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Notice, Response, Write};
-use tank::core::event::{Incarnation, Request};
+use tank::core::event::{Event, Incarnation, Observation, Outcome, Request};
 use tank::core::failure::Failure;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
 use tank::core::status::{Exit, PodStatus};
@@ -180,4 +180,74 @@ pub(crate) fn ended(exit: &Exit) -> String {
         Exit::Signaled(signal) => format!("signaled {signal}"),
         Exit::Failed(failure) => format!("failed ({}: {failure})", failure.code.name()),
     }
+}
+
+/// A command with the id of its action, for a log.
+pub(crate) fn command_with_id(command: &Command) -> String {
+    match command {
+        Command::Act(id, action) => format!("[{}] {}", id.0, self::action(action)),
+        Command::Cancel(id) => format!("cancel [{}]", id.0),
+        Command::Kill(..) => self::command(command),
+    }
+}
+
+/// An event, for a log.
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::Requested(ticket, request) => {
+            format!("request {} {}", ticket.0, requested(request))
+        }
+        Event::Abandoned(ticket) => format!("abandoned {}", ticket.0),
+        Event::Nudged => "nudged".to_string(),
+        Event::Finished(id, outcome) => format!("[{}] {}", id.0, self::outcome(outcome)),
+        Event::RunEnded { pod, incarnation, exit } => {
+            format!("{pod} #{} {}", incarnation.0, ended(exit))
+        }
+        Event::Woke => "woke".to_string(),
+    }
+}
+
+fn requested(request: &Request) -> String {
+    let described = |spec: &PodSpec| {
+        let image = &spec.containers[0].image;
+        format!("{} {:?} {image:?}", spec.name, spec.restart)
+    };
+    match request {
+        Request::Apply(spec) => format!("apply {}", described(spec)),
+        Request::Create(spec) => format!("create {}", described(spec)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Persisted(Ok(revision)) => format!("persisted at {}", revision.0),
+        Outcome::Persisted(Err(failure)) => format!("not persisted: {failure}"),
+        Outcome::Started(Ok(_)) => "started".to_string(),
+        Outcome::Started(Err(error)) => format!("not started: {}", error.failure),
+        Outcome::Stopped(Ok(exit)) => format!("stopped: {}", ended(exit)),
+        Outcome::Stopped(Err(failure)) => format!("not stopped: {failure}"),
+        Outcome::Removed => "removed".to_string(),
+        Outcome::Observed(observation) => observed(observation),
+    }
+}
+
+fn observed(observation: &Observation) -> String {
+    let desired = observation.desired.as_ref().map(|change| {
+        let kind = if change.is_full { "all" } else { "changes" };
+        let pods: Vec<String> = change
+            .pods
+            .iter()
+            .map(|(name, pod)| match pod {
+                Some(pod) => format!("{name} at {}", pod.generation.0),
+                None => format!("no {name}"),
+            })
+            .collect();
+        format!("{kind} up to {}: {}", change.revision.0, list(pods))
+    });
+    let runs = observation.runs.iter().map(|run| {
+        let ended = run.ended.as_ref().map_or("alive".to_string(), ended);
+        format!("{} #{} {ended}", run.pod, run.incarnation.0)
+    });
+    format!("observed {}; runs {}", desired.unwrap_or_default(), list(runs.collect()))
 }

@@ -1,6 +1,6 @@
 //! The loop's contract as text: each file in `tests/cases/core` is a topic, each
 //! `==` in it a scenario, and what the core says is written under what
-//! happened. `TANK_UPDATE_CASES=1 cargo test --test core_cases` rewrites what
+//! happened. `TANK_UPDATE_CASES=1 cargo test --test core cases` rewrites what
 //! it says; the difference is then for a person to judge.
 //!
 //! | Line | Meaning |
@@ -13,12 +13,11 @@
 //! | `wait 10s` | time passes; what it brings is shown with the instant |
 //! | `< start web #1` | what the core says to that |
 
-#[path = "core_cases/mod.rs"]
-mod case;
-mod fixtures;
+mod stage;
+mod world;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn every_case_reads_as_written() {
@@ -27,14 +26,14 @@ fn every_case_reads_as_written() {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "no cases in {}", dir.display());
-    let differing: Vec<String> = paths.iter().filter_map(check).collect();
+    let differing: Vec<String> = paths.iter().filter_map(|path| check(path)).collect();
     assert!(differing.is_empty(), "\n{}", differing.join("\n"));
 }
 
 /// What is different in this file, if anything is.
-fn check(path: &PathBuf) -> Option<String> {
+fn check(path: &Path) -> Option<String> {
     let written = fs::read_to_string(path).expect("a readable case");
-    let played = case::play(&written);
+    let played = stage::play(&written);
     if written == played {
         return None;
     }
@@ -45,7 +44,7 @@ fn check(path: &PathBuf) -> Option<String> {
     Some(difference(path, &written, &played))
 }
 
-fn difference(path: &PathBuf, written: &str, played: &str) -> String {
+fn difference(path: &Path, written: &str, played: &str) -> String {
     let same = written.lines().zip(played.lines()).take_while(|(a, b)| a == b).count();
     let around = |text: &str| -> String {
         let lines = text.lines().skip(same.saturating_sub(6)).take(12);

@@ -1,11 +1,10 @@
 //! Plays a case file: reads each line, lets it happen, writes down what the
 //! core says to it.
 
-mod text;
-mod world;
-
 use tank::core::event::Event;
-use world::World;
+
+use super::world::World;
+use crate::text;
 
 /// The file as it reads when its scenarios are played.
 pub(crate) fn play(written: &str) -> String {

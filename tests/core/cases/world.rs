@@ -2,21 +2,19 @@
 //! that the core asked for and a line of the case has not finished yet.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Write};
 use tank::core::event::{
-    ActionId, DesiredChange, Event, Incarnation, Observation, ObservedRun, Outcome, Request,
-    Revision, StartError, Started, StoredPod, Ticket,
+    ActionId, Event, Incarnation, Observation, ObservedRun, Outcome, Request, StartError, Started,
+    Ticket, Verdict,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
-use tank::core::spec::{Name, PodSpec};
 use tank::core::status::Exit;
 use tank::core::time::Millis;
 
-use super::text;
-use crate::fixtures;
+use crate::store::Store;
+use crate::{fixtures, text};
 
 pub(crate) struct World {
     core: Reconciler,
@@ -26,8 +24,7 @@ pub(crate) struct World {
     finished: Vec<(ActionId, Outcome)>,
     asked: BTreeMap<Ticket, String>,
     is_observed_by_hand: bool,
-    store: BTreeMap<Name, StoredPod>,
-    revision: u64,
+    store: Store,
     runs: BTreeMap<Incarnation, ObservedRun>,
 }
 
@@ -55,8 +52,7 @@ impl World {
             finished: Vec::new(),
             asked: BTreeMap::new(),
             is_observed_by_hand,
-            store: BTreeMap::new(),
-            revision: 0,
+            store: Store::default(),
             runs: BTreeMap::new(),
         };
         world.listen();
@@ -131,18 +127,18 @@ impl World {
             ["observed"] => self.observed(),
             ["finished", "again"] => self.finished_again(),
             ["another", "removed", pod] => {
-                self.revision += 1;
-                self.store.remove(&fixtures::name(pod));
+                self.store.delete(&fixtures::name(pod));
             }
             ["another", "stored", ..] => {
-                let spec = text::spec(text.strip_prefix("another stored ").expect("as matched"));
-                self.put(spec);
+                let spec = text.strip_prefix("another stored ").expect("as matched");
+                self.store.put(text::spec(spec));
             }
             ["stored", "verdict", pod, kind, number] => {
                 let exit = text::exit(kind, number);
-                let verdict = tank::core::event::Verdict { exit, retries: 2 };
-                let stored = self.store.get_mut(&fixtures::name(pod)).expect("a stored pod");
-                stored.verdict = Some(verdict);
+                let pod = fixtures::name(pod);
+                let generation = self.store.pods()[&pod].generation;
+                let verdict = Write::PutVerdict(pod, generation, Verdict { exit, retries: 2 });
+                self.store.commit(verdict).expect("this store does not fail");
             }
             [pod, "vanished", "unnoticed"] => {
                 let run = self.run_of(pod);
@@ -230,44 +226,8 @@ impl World {
         let (id, Action::Persist(write)) = self.pending.remove(found) else {
             unreachable!("as found")
         };
-        let result = failure.map_or_else(|| self.commit(write), Err);
+        let result = failure.map_or_else(|| self.store.commit(write), Err);
         self.finish(id, Outcome::Persisted(result));
-    }
-
-    fn commit(&mut self, write: Write) -> Result<Revision, Failure> {
-        match write {
-            Write::Put(spec) => return Ok(self.put(spec)),
-            Write::Create(spec) if self.store.contains_key(&spec.name) => {
-                let message = format!("pod {} exists", spec.name);
-                return Err(Failure::new(Code::Exists, message));
-            }
-            Write::Create(spec) => return Ok(self.put(spec)),
-            Write::Delete(pod) => {
-                self.revision += u64::from(self.store.remove(&pod).is_some());
-            }
-            Write::PutVerdict(pod, generation, verdict) => {
-                let stored = self.store.get_mut(&pod);
-                if let Some(stored) = stored.filter(|stored| stored.generation == generation) {
-                    stored.verdict = Some(verdict);
-                }
-            }
-            Write::ClearVerdict(pod) => {
-                if let Some(stored) = self.store.get_mut(&pod) {
-                    stored.verdict = None;
-                }
-            }
-        }
-        Ok(Revision(self.revision))
-    }
-
-    fn put(&mut self, spec: Arc<PodSpec>) -> Revision {
-        if let Some(stored) = self.store.get(&spec.name).filter(|stored| stored.spec == spec) {
-            return stored.generation;
-        }
-        self.revision += 1;
-        let generation = Revision(self.revision);
-        self.store.insert(spec.name.clone(), StoredPod { generation, spec, verdict: None });
-        generation
     }
 
     fn started(&mut self, pod: &str, result: Result<(), StartError>) {
@@ -320,15 +280,9 @@ impl World {
 
     /// Answers the observation in flight with all there is.
     fn observed(&mut self) {
-        let stored = self.store.iter().map(|(name, pod)| (name.clone(), Some(pod.clone())));
-        let change = DesiredChange {
-            revision: Revision(self.revision),
-            is_full: true,
-            pods: stored.collect(),
-        };
         let runs = self.runs.values().cloned().collect();
         let id = self.take(|action| matches!(action, Action::Observe { .. }));
-        self.finish(id, Outcome::Observed(Observation { desired: Some(change), runs }));
+        self.finish(id, Outcome::Observed(Observation { desired: Some(self.store.full()), runs }));
     }
 }
 

@@ -1,0 +1,531 @@
+//! What must hold at each step, judged from outside the core: from the world as
+//! it really is and from what the core says, never from what the core thinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tank::core::action::{Action, Command, Notice, Reply, Response, Write};
+use tank::core::event::{ActionId, DesiredChange, Event, Incarnation, Outcome, Request, Ticket};
+use tank::core::failure::{Code, Failure};
+use tank::core::reconciler::Config;
+use tank::core::spec::{Name, PodSpec, RestartPolicy};
+use tank::core::status::{Exit, Status};
+
+use super::runs::Runs;
+use crate::store::Store;
+
+/// The world behind the core.
+pub(crate) struct Truth<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) runs: &'a Runs,
+}
+
+#[derive(Debug)]
+pub(crate) struct Judge {
+    config: Config,
+    now: u64,
+    in_flight: BTreeMap<ActionId, Action>,
+    cancelled: BTreeSet<ActionId>,
+    last_action: u64,
+    last_run: u64,
+    pods: BTreeMap<Name, Past>,
+    asked: BTreeMap<Ticket, Request>,
+    syncs: BTreeMap<Ticket, Sync>,
+    shutdown: Option<bool>,
+    /// Runs that the core can know of.
+    seen: BTreeSet<Incarnation>,
+    /// Runs that the core must know of.
+    observed: BTreeSet<Incarnation>,
+    /// The first action after each pod's last change: what was observed at the
+    /// request of an older one says nothing about the pod.
+    changed: BTreeMap<Name, ActionId>,
+}
+
+/// What is known of a pod's last run, and whether something other than its own
+/// end may be followed by another.
+#[derive(Debug)]
+struct Past {
+    incarnation: Incarnation,
+    spec: Arc<PodSpec>,
+    retries: u32,
+    started_at: Option<u64>,
+    ended: Option<End>,
+    is_excused: bool,
+}
+
+#[derive(Debug)]
+struct End {
+    at: u64,
+    exit: Exit,
+    is_download: bool,
+}
+
+/// How far a sync has come.
+#[derive(Debug)]
+enum Sync {
+    Waiting { first: ActionId },
+    Settling { actions: BTreeSet<ActionId> },
+}
+
+impl Judge {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            now: 0,
+            in_flight: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            last_action: 0,
+            last_run: config.first_incarnation - 1,
+            pods: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            shutdown: None,
+            seen: BTreeSet::new(),
+            observed: BTreeSet::new(),
+            changed: BTreeMap::new(),
+        }
+    }
+
+    /// Something other than its own end may start this pod anew.
+    fn excuse(&mut self, pod: &Name) {
+        if let Some(past) = self.pods.get_mut(pod) {
+            past.is_excused = true;
+        }
+    }
+
+    /// Whether a client still waits for an answer.
+    pub(crate) fn unanswered(&self) -> Vec<Ticket> {
+        self.asked.keys().copied().collect()
+    }
+
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Action> {
+        self.in_flight.values()
+    }
+
+    /// The event is about to be handled.
+    pub(crate) fn before(&mut self, now: u64, event: &Event) {
+        assert!(now >= self.now, "time went back");
+        self.now = now;
+        match event {
+            Event::Requested(ticket, request) => self.requested(*ticket, request),
+            Event::Abandoned(ticket) => {
+                self.asked.remove(ticket);
+                self.syncs.remove(ticket);
+            }
+            Event::Finished(id, outcome) => self.finished(*id, outcome),
+            Event::RunEnded { pod, .. } => self.change(pod),
+            Event::Nudged | Event::Woke => {}
+        }
+    }
+
+    fn requested(&mut self, ticket: Ticket, request: &Request) {
+        assert!(self.asked.insert(ticket, request.clone()).is_none(), "a ticket was used twice");
+        match request {
+            Request::Restart(pod) => self.excuse(pod),
+            Request::Sync => {
+                let first = ActionId(self.last_action + 1);
+                self.syncs.insert(ticket, Sync::Waiting { first });
+            }
+            Request::Shutdown { stop_pods } => {
+                self.shutdown = Some(*stop_pods || self.shutdown == Some(true));
+            }
+            _ => {}
+        }
+    }
+
+    fn finished(&mut self, id: ActionId, outcome: &Outcome) {
+        let Some(action) = self.in_flight.get(&id).cloned() else { return };
+        match (action, outcome) {
+            (Action::Start { pod, incarnation, .. }, Outcome::Started(Err(error))) => {
+                let past = self.pods.get_mut(&pod).expect("a start was judged");
+                assert_eq!(past.incarnation, incarnation, "an older start is still in flight");
+                let exit = Exit::Failed(error.failure.clone());
+                past.ended = Some(End { at: self.now, exit, is_download: error.is_download });
+            }
+            (Action::Persist(Write::Delete(pod)), Outcome::Persisted(Ok(_))) => self.excuse(&pod),
+            (
+                Action::Persist(Write::Put(spec) | Write::Create(spec)),
+                Outcome::Persisted(Ok(_)),
+            ) => {
+                self.learn(&spec.name, Some(&spec));
+            }
+            (Action::Observe { .. }, Outcome::Observed(observation)) => {
+                if let Some(change) = &observation.desired {
+                    self.learn_all(change);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn learn_all(&mut self, change: &DesiredChange) {
+        let told: BTreeMap<&Name, _> =
+            change.pods.iter().map(|(pod, stored)| (pod, stored)).collect();
+        for (pod, stored) in &told {
+            self.learn(pod, stored.as_ref().map(|stored| &stored.spec));
+        }
+        if change.is_full {
+            let gone: Vec<Name> =
+                self.pods.keys().filter(|pod| !told.contains_key(pod)).cloned().collect();
+            for pod in gone {
+                self.excuse(&pod);
+            }
+        }
+    }
+
+    /// The core is told what the store holds of a pod. Another spec, or none,
+    /// is a reason to end its run and to start it anew.
+    fn learn(&mut self, pod: &Name, spec: Option<&Arc<PodSpec>>) {
+        if self.pods.get(pod).is_some_and(|past| spec != Some(&past.spec)) {
+            self.excuse(pod);
+        }
+    }
+
+    /// The event has been handled, and this is what the core said.
+    pub(crate) fn after(
+        &mut self,
+        event: &Event,
+        commands: &[Command],
+        notices: &[Notice],
+        replies: &[Reply],
+        truth: &Truth<'_>,
+    ) {
+        let finished = self.take_finished(event);
+        for notice in notices {
+            self.noticed(notice, truth);
+        }
+        for command in commands {
+            self.commanded(command, notices, truth);
+        }
+        if let Some((id, action)) = finished {
+            self.advance_syncs(id, &action, commands);
+        }
+        for reply in replies {
+            self.replied(reply, truth);
+        }
+    }
+
+    fn take_finished(&mut self, event: &Event) -> Option<(ActionId, Action)> {
+        let Event::Finished(id, outcome) = event else { return None };
+        let action = self.in_flight.remove(id)?;
+        if let Outcome::Observed(observation) = outcome {
+            let runs = observation.runs.iter();
+            self.seen.extend(runs.clone().map(|run| run.incarnation));
+            let telling =
+                runs.filter(|run| self.changed.get(&run.pod).is_none_or(|changed| id >= changed));
+            self.observed.extend(telling.map(|run| run.incarnation));
+        }
+        if let Some(pod) = pod_of(&action) {
+            self.change(pod);
+        }
+        Some((*id, action))
+    }
+
+    fn change(&mut self, pod: &Name) {
+        self.changed.insert(pod.clone(), ActionId(self.last_action + 1));
+    }
+
+    fn commanded(&mut self, command: &Command, notices: &[Notice], truth: &Truth<'_>) {
+        match command {
+            Command::Act(id, action) => {
+                assert_eq!(id.0, self.last_action + 1, "action ids count up");
+                self.last_action = id.0;
+                self.acted(action, notices, truth);
+                self.in_flight.insert(*id, action.clone());
+                if let Some(pod) = pod_of(action) {
+                    self.change(pod);
+                }
+            }
+            Command::Cancel(id) => {
+                let Some(Action::Start { pod, .. }) = self.in_flight.get(id).cloned() else {
+                    panic!("cancelled {id:?}, which is no start in flight")
+                };
+                assert!(self.cancelled.insert(*id), "{pod}: cancelled twice");
+                self.excuse(&pod);
+                self.change(&pod);
+            }
+            Command::Kill(..) => {}
+        }
+    }
+
+    fn acted(&mut self, action: &Action, notices: &[Notice], truth: &Truth<'_>) {
+        match action {
+            Action::Persist(write) => Self::judge_write(write, truth),
+            Action::Start { pod, incarnation, spec } => {
+                self.judge_one_at_a_time(pod);
+                self.judge_start(pod, *incarnation, spec, truth);
+                let retries = told_retries(pod, notices);
+                self.judge_retries(pod, *incarnation, spec, retries);
+            }
+            Action::Stop { pod, incarnation } => {
+                self.judge_one_at_a_time(pod);
+                self.judge_stop(pod, *incarnation, truth);
+            }
+            Action::Remove(pod) => {
+                self.judge_one_at_a_time(pod);
+                let wanted = self.known_live(pod, truth);
+                assert!(wanted.is_empty(), "{pod}: removed while {wanted:?} lives");
+            }
+            Action::Observe { since } => {
+                assert!(*since <= truth.store.revision(), "observes from the future");
+                let is_observe = |action: &Action| matches!(action, Action::Observe { .. });
+                assert!(!self.in_flight.values().any(is_observe), "two observations at once");
+                assert!(self.shutdown.is_none(), "observes while shutting down");
+            }
+        }
+    }
+
+    fn judge_write(write: &Write, truth: &Truth<'_>) {
+        let Write::PutVerdict(pod, generation, verdict) = write else { return };
+        let spec = truth.store.spec_at(pod, *generation).expect("a verdict on a stored spec");
+        let is_retried = restarts(spec.restart, &verdict.exit);
+        assert!(!is_retried, "{pod}: a verdict where {:?} restarts", spec.restart);
+    }
+
+    fn judge_one_at_a_time(&self, pod: &Name) {
+        let other = self.in_flight.values().find(|action| pod_of(action) == Some(pod));
+        assert!(other.is_none(), "{pod}: two actions at once, the other is {other:?}");
+    }
+
+    /// Live runs of the pod that the core knows of.
+    fn known_live(&self, pod: &Name, truth: &Truth<'_>) -> Vec<Incarnation> {
+        let first = self.config.first_incarnation;
+        let is_known = |run: &Incarnation| run.0 >= first || self.observed.contains(run);
+        truth.runs.live_of(pod).into_iter().filter(is_known).collect()
+    }
+
+    fn judge_start(
+        &mut self,
+        pod: &Name,
+        incarnation: Incarnation,
+        spec: &Arc<PodSpec>,
+        truth: &Truth<'_>,
+    ) {
+        assert!(self.shutdown.is_none(), "{pod}: started while shutting down");
+        assert!(incarnation.0 > self.last_run, "run numbers grow");
+        self.last_run = incarnation.0;
+        let live = self.known_live(pod, truth);
+        assert!(live.is_empty(), "{pod}: started while {live:?} lives");
+        if let Some(stored) = truth.store.pods().get(pod) {
+            let is_judged = stored.verdict.is_some() && stored.spec == *spec;
+            assert!(!is_judged, "{pod}: started against a durable verdict");
+        }
+    }
+
+    /// A start with retries follows an end that is followed by a restart, and
+    /// not too soon. A start without needs a reason of another kind.
+    fn judge_retries(
+        &mut self,
+        pod: &Name,
+        incarnation: Incarnation,
+        spec: &Arc<PodSpec>,
+        retries: u32,
+    ) {
+        if let Some(past) = self.pods.get(pod) {
+            if retries == 0 {
+                let is_other = past.spec != *spec;
+                assert!(past.is_excused || is_other, "{pod}: started anew for no reason");
+            } else {
+                self.judge_restart(pod, past, spec, retries);
+            }
+        } else {
+            assert_eq!(retries, 0, "{pod}: retries of the first run");
+        }
+        let (spec, started_at, ended) = (Arc::clone(spec), None, None);
+        let past = Past { incarnation, spec, retries, started_at, ended, is_excused: false };
+        self.pods.insert(pod.clone(), past);
+    }
+
+    fn judge_restart(&self, pod: &Name, past: &Past, spec: &Arc<PodSpec>, retries: u32) {
+        assert_eq!(past.spec, *spec, "{pod}: another spec starts counting anew");
+        let end = past.ended.as_ref();
+        let end = end.unwrap_or_else(|| panic!("{pod}: started again, and nothing had ended"));
+        let is_retried = end.is_download || restarts(spec.restart, &end.exit);
+        assert!(is_retried, "{pod}: started again after {:?} under {:?}", end.exit, spec.restart);
+        let before = self.retries_before(past);
+        let deadline = end.at + self.backoff_ms(before);
+        assert!(self.now >= deadline, "{pod}: started at {} before {deadline}", self.now);
+        assert_eq!(retries, before + 1, "{pod}: retries");
+    }
+
+    fn retries_before(&self, past: &Past) -> u32 {
+        let ended = past.ended.as_ref().map_or(self.now, |end| end.at);
+        let ran_ms = past.started_at.map_or(0, |started| ended - started);
+        if ran_ms >= self.config.stable_window_ms { 0 } else { past.retries }
+    }
+
+    /// `min(base * 2^n, cap)`, the slow way.
+    fn backoff_ms(&self, retries: u32) -> u64 {
+        let mut delay_ms = u128::from(self.config.backoff_base_ms);
+        for _ in 0..retries.min(64) {
+            delay_ms = (delay_ms * 2).min(u128::from(u64::MAX));
+        }
+        u64::try_from(delay_ms).unwrap_or(u64::MAX).min(self.config.backoff_cap_ms)
+    }
+
+    /// A run of the core's own is ended only for a reason.
+    fn judge_stop(&mut self, pod: &Name, incarnation: Incarnation, truth: &Truth<'_>) {
+        if incarnation.0 < self.config.first_incarnation {
+            assert!(self.seen.contains(&incarnation), "{pod}: stops a run it cannot know");
+            return;
+        }
+        let past = self.pods.get_mut(pod).expect("only a run that was started is stopped");
+        if past.incarnation != incarnation {
+            // The runtime still lists an older run, and is told to clear it away.
+            let is_over = truth.runs.get(incarnation).is_some_and(|run| run.ended.is_some());
+            assert!(is_over, "{pod}: stops a live run that is not the last");
+            return;
+        }
+        let is_asked = past.is_excused || self.shutdown == Some(true);
+        assert!(is_asked, "{pod}: stopped for no reason");
+        past.is_excused = true;
+    }
+
+    fn noticed(&mut self, notice: &Notice, truth: &Truth<'_>) {
+        match notice {
+            Notice::RunStarted { pod, incarnation, .. } => {
+                let past = self.past(pod, *incarnation);
+                assert!(past.started_at.is_none(), "{pod}: started twice");
+                assert!(past.ended.is_none(), "{pod}: started after its end");
+                let now = self.now;
+                self.past(pod, *incarnation).started_at = Some(now);
+                let run = truth.runs.get(*incarnation);
+                assert!(run.is_some_and(|run| run.pod == *pod), "{pod}: no such run started");
+            }
+            Notice::RunEnded { pod, incarnation, exit } => {
+                self.run_ended(pod, *incarnation, exit, truth);
+            }
+            Notice::StartFailed { pod, incarnation, .. } => {
+                let past = self.past(pod, *incarnation);
+                assert!(past.started_at.is_none(), "{pod}: failed to start after it started");
+                assert!(past.ended.is_some(), "{pod}: failed to start, and no start did");
+                assert!(truth.runs.get(*incarnation).is_none(), "{pod}: a run of a failed start");
+            }
+            Notice::StatusChanged { pod, status } if status.status == Status::BackingOff => {
+                let Some(past) = self.pods.get(pod).filter(|past| past.ended.is_some()) else {
+                    panic!("{pod}: backs off from nothing")
+                };
+                let retries = self.retries_before(past) + 1;
+                let is_reset = past.is_excused && status.retries == 0;
+                assert!(is_reset || status.retries == retries, "{pod}: retries of the next run");
+            }
+            Notice::StatusChanged { .. } | Notice::PodGone { .. } => {}
+        }
+    }
+
+    fn past(&mut self, pod: &Name, incarnation: Incarnation) -> &mut Past {
+        let past = self.pods.get_mut(pod).filter(|past| past.incarnation == incarnation);
+        past.unwrap_or_else(|| panic!("{pod}: a notice of {incarnation:?}, which is stale"))
+    }
+
+    fn run_ended(&mut self, pod: &Name, incarnation: Incarnation, exit: &Exit, truth: &Truth<'_>) {
+        let at = self.now;
+        let past = self.past(pod, incarnation);
+        assert!(past.started_at.is_some(), "{pod}: ended before it started");
+        assert!(past.ended.is_none(), "{pod}: ended twice");
+        past.ended = Some(End { at, exit: exit.clone(), is_download: false });
+        let run = truth.runs.get(incarnation).expect("a run that was started");
+        let really = run.ended.as_ref();
+        let really = really.unwrap_or_else(|| panic!("{pod}: said to have ended, but lives"));
+        let is_lost = matches!(exit, Exit::Failed(Failure { code: Code::Lost, .. }));
+        assert!(is_lost || exit == really, "{pod}: ended {really:?}, not {exit:?}");
+        assert!(!is_lost || !run.is_listed, "{pod}: lost, but its exit is on record");
+    }
+
+    fn advance_syncs(&mut self, id: ActionId, action: &Action, commands: &[Command]) {
+        let pod_actions = || {
+            let is_pods =
+                |action: &Action| !matches!(action, Action::Persist(_) | Action::Observe { .. });
+            let in_flight = self.in_flight.iter().filter(move |(_, action)| is_pods(action));
+            in_flight.map(|(id, _)| *id).collect::<BTreeSet<_>>()
+        };
+        let settling = pod_actions();
+        let is_answer = match action {
+            Action::Start { .. } => !self.cancelled.contains(&id),
+            _ => false,
+        };
+        for sync in self.syncs.values_mut() {
+            match sync {
+                Sync::Waiting { first } if matches!(action, Action::Observe { .. }) => {
+                    if id >= *first {
+                        *sync = Sync::Settling { actions: settling.clone() };
+                    }
+                }
+                Sync::Settling { actions } => {
+                    if actions.remove(&id) && !is_answer {
+                        // What the same pod does next belongs to the same pass.
+                        actions.extend(next_of(action, commands));
+                    }
+                }
+                Sync::Waiting { .. } => {}
+            }
+        }
+    }
+
+    fn replied(&mut self, reply: &Reply, truth: &Truth<'_>) {
+        let ticket = reply.ticket;
+        let request = self.asked.remove(&ticket);
+        let request = request.unwrap_or_else(|| panic!("{ticket:?} is answered, and none waits"));
+        match (&request, &reply.result) {
+            (Request::Apply(spec) | Request::Create(spec), Ok(response)) => {
+                let Response::Applied { generation, .. } = response else {
+                    panic!("an apply is answered with {response:?}")
+                };
+                let durable = truth.store.spec_at(&spec.name, *generation);
+                assert_eq!(durable, Some(spec), "acknowledged what is not durable");
+            }
+            (Request::Sync, Ok(_)) => match self.syncs.remove(&ticket) {
+                Some(Sync::Settling { actions }) => {
+                    assert!(actions.is_empty(), "synced before {actions:?} were over");
+                }
+                sync => panic!("synced without a pass of its own: {sync:?}"),
+            },
+            (Request::Shutdown { stop_pods }, result) => {
+                assert!(self.in_flight.is_empty(), "shut down while {:?}", self.in_flight);
+                let live: Vec<_> =
+                    self.pods.keys().flat_map(|pod| self.known_live(pod, truth)).collect();
+                let is_over = live.is_empty() || !stop_pods || result.is_err();
+                assert!(is_over, "shut down while {live:?} live");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The retries that subscribers are told of with a start.
+fn told_retries(pod: &Name, notices: &[Notice]) -> u32 {
+    let told = notices.iter().rev().find_map(|notice| match notice {
+        Notice::StatusChanged { pod: other, status } if other == pod => Some(status),
+        _ => None,
+    });
+    let status = told.unwrap_or_else(|| panic!("{pod}: a start that nobody is told of"));
+    assert_eq!(status.status, Status::Starting, "{pod}: status of a start");
+    status.retries
+}
+
+/// What the pod of this action does next.
+fn next_of(action: &Action, commands: &[Command]) -> Option<ActionId> {
+    commands.iter().find_map(|command| match command {
+        Command::Act(next, other) if same_pod(action, other) => Some(*next),
+        _ => None,
+    })
+}
+
+fn pod_of(action: &Action) -> Option<&Name> {
+    match action {
+        Action::Start { pod, .. } | Action::Stop { pod, .. } | Action::Remove(pod) => Some(pod),
+        Action::Persist(_) | Action::Observe { .. } => None,
+    }
+}
+
+fn same_pod(one: &Action, other: &Action) -> bool {
+    pod_of(one).is_some() && pod_of(one) == pod_of(other)
+}
+
+fn restarts(policy: RestartPolicy, exit: &Exit) -> bool {
+    match policy {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => *exit != Exit::Exited(0),
+        RestartPolicy::Never => false,
+    }
+}
