@@ -64,6 +64,19 @@ impl Disk {
         disk
     }
 
+    /// A disk with this file on it.
+    pub(crate) fn holding(content: Vec<u8>) -> Self {
+        let disk = Self::default();
+        let file = File { durable: content.clone(), cached: content, ..File::default() };
+        disk.state().file = Some(file);
+        disk
+    }
+
+    /// What a read of the whole file finds.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        self.state().file(false).cached.clone()
+    }
+
     /// The write, resize or sync after this many more fails, once.
     pub(crate) fn fail_once_after(&self, operations: usize) {
         let mut state = self.state();
@@ -116,8 +129,20 @@ impl File {
     }
 
     fn sync(&mut self) {
-        self.durable = self.cached.clone();
-        self.unsynced.clear();
+        for change in self.unsynced.drain(..) {
+            apply(&mut self.durable, &change);
+        }
+    }
+}
+
+fn apply(content: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Resize(len) => content.resize(*len, 0),
+        Change::Write(from, data) => {
+            let end = from + data.len();
+            content.resize(content.len().max(end), 0);
+            content[*from..end].copy_from_slice(data);
+        }
     }
 }
 
@@ -190,15 +215,7 @@ impl State {
             Err(Interrupted::By(error)) => return Err(error),
         }
         let file = self.file(is_draft);
-        match &change {
-            Change::Resize(len) => file.cached.resize(*len, 0),
-            Change::Write(from, data) => {
-                let end = from + data.len();
-                let len = file.cached.len().max(end);
-                file.cached.resize(len, 0);
-                file.cached[*from..end].copy_from_slice(data);
-            }
-        }
+        apply(&mut file.cached, &change);
         file.unsynced.push(change);
         Ok(())
     }

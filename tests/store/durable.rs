@@ -2,7 +2,7 @@
 //! not what it should be.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -11,6 +11,7 @@ use tank::core::failure::{Code, Failure};
 use tank::core::status::Exit;
 use tank::store::{DurableStore, Store, StoreError};
 
+use crate::disk::Disk;
 use crate::specs::{TempDir, create, delete, name, put, spec, verdict};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -154,21 +155,22 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 
 #[test]
 fn a_damaged_file_is_told_or_harmless_but_never_believed() {
-    let dir = TempDir::new();
-    filled(dir.path(), 40);
-    let good = fs::read(state_file(dir.path())).unwrap();
-    let expected = open(dir.path()).list().unwrap();
+    let disk = Disk::default();
+    let mut store = DurableStore::open_on(disk.clone()).unwrap();
+    let writes: Vec<Write> = (0..40).map(|n| put(&format!("pod{n}"), "a")).collect();
+    assert!(store.commit(&writes).iter().all(Result::is_ok));
+    let expected = store.list().unwrap();
+    drop(store);
+    let good = disk.content();
+    let header = (0..320).step_by(2);
+    let pages = (320..good.len()).step_by(good.len() / 150 + 1);
     let mut refused = 0;
-    for offset in (0..good.len()).step_by(good.len() / 150 + 1) {
-        fs::write(state_file(dir.path()), &good).unwrap();
-        let file = fs::File::options().write(true).open(state_file(dir.path())).unwrap();
-        file.write_all_at(&[!good[offset]], offset as u64).unwrap();
-        match DurableStore::open(dir.path()) {
+    for offset in header.chain(pages) {
+        let mut content = good.clone();
+        content[offset] = !content[offset];
+        match DurableStore::open_on(Disk::holding(content)) {
             Ok(mut store) => assert_eq!(store.list().unwrap(), expected, "byte {offset}"),
-            Err(StoreError::Corrupt { path, .. }) => {
-                assert_eq!(path, state_file(dir.path()));
-                refused += 1;
-            }
+            Err(StoreError::Corrupt { .. }) => refused += 1,
             Err(other) => panic!("byte {offset}: {other:?}"),
         }
     }
