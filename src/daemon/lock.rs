@@ -1,8 +1,8 @@
 //! One port program a directory, by an advisory lock that dies with its holder.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -16,7 +16,8 @@ const FILE_NAME: &str = "lock";
 /// A directory held by this process for as long as this value lives.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    dir: PathBuf,
+    file: File,
 }
 
 impl DirLock {
@@ -38,9 +39,29 @@ impl DirLock {
             Err(Errno::WOULDBLOCK) => return Err(held(dir, &mut file)),
             Err(errno) => return Err(failure("lock", &path, &errno.into())),
         }
+        if !is_still(&file, &path) {
+            // Its holder removed the directory between our open and our lock.
+            return Self::acquire(dir);
+        }
         write_pid(&mut file).map_err(|error| failure("write", &path, &error))?;
-        Ok(Self { _file: file })
+        Ok(Self { dir: dir.to_owned(), file })
     }
+
+    /// Gives the lock back and removes the directory if it holds nothing else.
+    pub fn remove(self) {
+        let path = self.dir.join(FILE_NAME);
+        let is_empty = fs::read_dir(&self.dir).is_ok_and(|entries| entries.count() == 1);
+        if is_empty && is_still(&self.file, &path) {
+            // While it is locked: who opens it now finds it gone and starts over.
+            let _ = fs::remove_file(path);
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+}
+
+fn is_still(file: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(found)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (ours.dev(), ours.ino()) == (found.dev(), found.ino())
 }
 
 fn open(path: &PathBuf) -> io::Result<File> {
@@ -104,10 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_holds_nothing_is_removed_with_its_lock() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("run");
+        DirLock::acquire(&dir).unwrap().remove();
+        assert!(!dir.exists());
+        let lock = DirLock::acquire(&dir).unwrap();
+        fs::write(dir.join("kept"), "").unwrap();
+        lock.remove();
+        assert!(dir.join("kept").exists());
+        DirLock::acquire(&dir).unwrap();
+    }
+
+    #[test]
     fn a_directory_that_cannot_be_made_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         let refused = DirLock::acquire(&file.join("data")).unwrap_err();
         assert_eq!(refused.code, Code::StoreFailed);
         assert!(refused.message.contains("file/data: not a directory"), "{}", refused.message);

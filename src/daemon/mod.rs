@@ -63,7 +63,8 @@ pub struct Daemon {
     may_spin: bool,
     /// Says what this machine can do; taken by the greeting.
     host: Option<Term<'static>>,
-    _locks: Vec<lock::DirLock>,
+    _data_dir: Option<lock::DirLock>,
+    run_dir: Option<lock::DirLock>,
 }
 
 /// Who waits for a reply of the core.
@@ -393,6 +394,9 @@ impl Daemon {
                 runtime.run_until(deadline).await;
             }
             runtime.close();
+        }
+        if let Some(lock) = self.run_dir.take() {
+            lock.remove();
         }
     }
 }

@@ -31,13 +31,10 @@ const DEBOUNCE_MS: u64 = 100;
 /// Whatever keeps the program from starting: `locked`, `not_permitted`,
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
-    let locks = take_locks(options)?;
+    let (data_dir, run_dir) = take_locks(options)?;
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
     let host = host(&trees);
-    let store: Box<dyn Store> = match options.store {
-        StoreKind::Durable => Box::new(DurableStore::open(&options.data_dir)?),
-        StoreKind::Memory => Box::new(MemoryStore::new()),
-    };
+    let store = open_store(options)?;
     let (events, happened) = unbounded_channel();
     let (runtime, first_incarnation) = match options.runtime {
         RuntimeKind::Container => containers(options, trees, events.clone()).await?,
@@ -67,8 +64,21 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         end: None,
         may_spin: std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
         host: Some(host),
-        _locks: locks,
+        _data_dir: data_dir,
+        run_dir,
     })
+}
+
+fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
+    if options.store == StoreKind::Memory {
+        return Ok(Box::new(MemoryStore::new()));
+    }
+    let store = DurableStore::open(&options.data_dir)?;
+    for record in store.set_aside() {
+        let (table, pod, what) = (&record.table, &record.pod, &record.what);
+        tracing::error!(%table, %pod, %what, "a stored record cannot be read and was set aside");
+    }
+    Ok(Box::new(store))
 }
 
 fn config(options: &Options, first_incarnation: u64) -> Config {
@@ -83,21 +93,18 @@ fn config(options: &Options, first_incarnation: u64) -> Config {
     }
 }
 
-/// A directory is locked when something in it is ours alone.
-fn take_locks(options: &Options) -> Result<Vec<DirLock>, Failure> {
+/// The data and the run directory, each locked when something in it is ours
+/// alone.
+fn take_locks(options: &Options) -> Result<(Option<DirLock>, Option<DirLock>), Failure> {
     let has_containers = options.runtime == RuntimeKind::Container;
     if has_containers && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Code::NotPermitted, "containers need root")
             .hint("run as root, or inject a runtime of your own (:runtime)"));
     }
-    let mut locks = Vec::new();
-    if has_containers || options.store == StoreKind::Durable {
-        locks.push(DirLock::acquire(&options.data_dir)?);
-    }
-    if has_containers {
-        locks.push(DirLock::acquire(&options.run_dir)?);
-    }
-    Ok(locks)
+    let has_data = has_containers || options.store == StoreKind::Durable;
+    let data_dir = has_data.then(|| DirLock::acquire(&options.data_dir)).transpose()?;
+    let run_dir = has_containers.then(|| DirLock::acquire(&options.run_dir)).transpose()?;
+    Ok((data_dir, run_dir))
 }
 
 async fn containers(

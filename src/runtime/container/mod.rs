@@ -131,6 +131,7 @@ impl ContainerRuntime {
     /// Removes what an orderly end leaves empty.
     pub fn close(&self) {
         self.surroundings.cgroups.remove_empty();
+        let _ = std::fs::remove_dir(run_dir::pods(&self.surroundings.run_dir));
     }
 
     /// Tells every shim to stop its pod by itself `after_ms` from now, and waits
