@@ -68,3 +68,40 @@ impl Decoder {
         Ok(Some(message))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ToShim;
+
+    #[test]
+    fn messages_come_out_however_they_are_cut() {
+        let frames = [encode(&ToShim::Kill), encode(&ToShim::RunUntil(None))].concat();
+        for cut in 0..=frames.len() {
+            let mut decoder = Decoder::default();
+            let mut messages: Vec<ToShim> = Vec::new();
+            for part in [&frames[..cut], &frames[cut..]] {
+                decoder.push(part);
+                while let Some(message) = decoder.decode().unwrap() {
+                    messages.push(message);
+                }
+            }
+            assert_eq!(messages, [ToShim::Kill, ToShim::RunUntil(None)], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_long_claim_is_refused_before_it_is_received() {
+        let mut decoder = Decoder::default();
+        decoder.push(&u32::MAX.to_be_bytes());
+        let error = decoder.decode::<ToShim>().unwrap_err();
+        assert_eq!(error, FrameError::TooLong(u32::MAX as usize));
+    }
+
+    #[test]
+    fn a_term_of_another_shape_is_malformed() {
+        let mut decoder = Decoder::default();
+        decoder.push(&encode(&"kill"));
+        assert!(matches!(decoder.decode::<ToShim>(), Err(FrameError::Malformed(_))));
+    }
+}

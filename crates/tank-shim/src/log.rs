@@ -193,9 +193,10 @@ impl Log {
         Ok(())
     }
 
+    /// Counts records as lost; the first cause is the one to tell.
     fn lose(&mut self, count: u64, error: &io::Error) {
-        let before = self.lost.take().map_or(0, |(count, _)| count);
-        self.lost = Some((before + count, error.to_string()));
+        let (lost, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
+        *lost += count;
     }
 
     /// Appends all or nothing.
@@ -252,4 +253,128 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A log in a directory of its own.
+    struct Scene(PathBuf);
+
+    impl Scene {
+        fn new(test: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("tank-log-{test}-{}", std::process::id()));
+            fs::create_dir(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn log(&self, bytes_max: u64) -> Log {
+            let path = self.0.join("log").to_str().unwrap().to_owned();
+            Log::open(&protocol::Log { path, bytes_max }).unwrap()
+        }
+
+        /// What each record says, without time and stream.
+        fn records(&self, name: &str) -> Vec<String> {
+            let log = fs::read_to_string(self.0.join(name)).unwrap_or_default();
+            log.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap().to_owned()).collect()
+        }
+
+        fn size(&self) -> u64 {
+            fs::metadata(self.0.join("log")).unwrap().len()
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn stream() -> (Stream, OwnedFd) {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        (Stream::new("stdout", reader), writer)
+    }
+
+    fn head_at(seconds: u64) -> String {
+        let mut buffer = [0; 64];
+        let time = UNIX_EPOCH + Duration::new(seconds, 123);
+        String::from_utf8(format_head(&mut buffer, time, "stderr", Tag::Partial).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn times_are_told_as_cri_does() {
+        assert_eq!(head_at(0), "1970-01-01T00:00:00.000000123Z stderr P ");
+        assert_eq!(head_at(951_782_399), "2000-02-28T23:59:59.000000123Z stderr P ");
+        assert_eq!(head_at(951_782_400), "2000-02-29T00:00:00.000000123Z stderr P ");
+        assert_eq!(head_at(4_107_542_400), "2100-03-01T00:00:00.000000123Z stderr P ");
+        assert_eq!(head_at(1_795_381_481), "2026-11-22T21:04:41.000000123Z stderr P ");
+    }
+
+    #[test]
+    fn a_line_is_logged_once_it_is_whole() {
+        let scene = Scene::new("whole");
+        let (mut log, (mut stream, pipe)) = (scene.log(1 << 20), stream());
+        rustix::io::write(&pipe, b"one\n\ntw").unwrap();
+        while stream.pump(&mut log) {}
+        assert_eq!(scene.records("log"), ["F one", "F "]);
+        rustix::io::write(&pipe, b"o\nthree").unwrap();
+        drop(pipe);
+        stream.finish(&mut log);
+        assert_eq!(scene.records("log"), ["F one", "F ", "F two", "F three"]);
+    }
+
+    #[test]
+    fn an_idle_stream_holds_no_memory() {
+        let scene = Scene::new("idle");
+        let (mut log, (mut stream, pipe)) = (scene.log(1 << 20), stream());
+        rustix::io::write(&pipe, b"line\n").unwrap();
+        while stream.pump(&mut log) {}
+        assert_eq!((stream.line.capacity(), log.batch.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside() {
+        let scene = Scene::new("rotate");
+        let mut log = scene.log(100);
+        for line in ["one", "two", "three", "four", "five"] {
+            log.append("stdout", Tag::Full, line.as_bytes());
+        }
+        log.flush();
+        assert_eq!(scene.records("log.1"), ["F three", "F four"]);
+        assert_eq!(scene.records("log"), ["F five"]);
+    }
+
+    #[test]
+    fn the_bound_holds_when_the_file_cannot_be_put_aside() {
+        let scene = Scene::new("stuck");
+        fs::create_dir(scene.0.join("log.1")).unwrap();
+        let mut log = scene.log(200);
+        for number in 0..100 {
+            log.append("stdout", Tag::Full, format!("line {number}").as_bytes());
+        }
+        log.flush();
+        assert!(scene.size() <= 200);
+        let lost = 100 - scene.records("log").len();
+        // Once it can be, the loss is told.
+        fs::remove_dir(scene.0.join("log.1")).unwrap();
+        log.append("stdout", Tag::Full, b"after");
+        log.flush();
+        let records = scene.records("log");
+        let note = format!("F tank: {lost} lines lost: Is a directory (os error 21)");
+        assert_eq!(records, [note.as_str(), "F after"]);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_bound_is_logged_still() {
+        let scene = Scene::new("long");
+        let mut log = scene.log(10);
+        log.append("stdout", Tag::Full, b"more than ten bytes");
+        log.flush();
+        assert_eq!(scene.records("log"), ["F more than ten bytes"]);
+    }
 }

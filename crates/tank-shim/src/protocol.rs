@@ -288,13 +288,15 @@ steps! {
     /// The kernel refuses a limit.
     WriteCgroupLimit => "write cgroup limit",
     /// The kernel makes no process, or not in that cgroup.
-    Clone => "clone into new namespaces",
+    Clone => "clone a process into",
     /// The container's first process cannot join a cgroup.
     JoinCgroup => "join cgroup",
     /// The first process cannot begin a session.
-    BeginSession => "begin a session",
+    BeginSession => "begin a session for",
+    /// The first process cannot leave the host's session keyring.
+    LeaveKeyring => "leave the session keyring for",
     /// No cgroup namespace can be made.
-    EnterCgroupNamespace => "enter a cgroup namespace",
+    EnterCgroupNamespace => "enter a cgroup namespace for",
     /// Mounts cannot be made private.
     MakeMountsPrivate => "make mounts private below",
     /// The overlay cannot be mounted.
@@ -361,6 +363,46 @@ mod tests {
     fn a_failure_speaks_in_the_systems_words() {
         let failure = Failure::new(Step::MountOverlay, "/run/web/root", libc::ENOSPC);
         assert_eq!(failure.message, "mount overlay on /run/web/root: no space left on device");
+    }
+
+    /// What a message is on the wire, as Erlang writes it.
+    fn on_the_wire<T: Serialize>(message: &T) -> String {
+        erlang_term_format::to_term(message).unwrap().to_string()
+    }
+
+    #[test]
+    fn messages_have_the_shape_that_is_documented() {
+        let stop = Stop { signal: 15, kill_at_ms: 9 };
+        let run_until = RunUntil { at_ms: 8, signal: 15, kill_at_ms: 9 };
+        let run = || LaunchingRun { pod: "web".into(), incarnation: 7 };
+        let hello = Hello { protocol: 1, pid: 5, state: State::Launching(run()) };
+        let exit = Exit::Signaled(9);
+        let record = ExitRecord { pod: "web".into(), incarnation: 7, exit, ended_at_ms: 1 };
+        let wire = [
+            on_the_wire(&ToShim::Kill),
+            on_the_wire(&ToShim::Stop(stop)),
+            on_the_wire(&ToShim::RunUntil(None)),
+            on_the_wire(&ToShim::RunUntil(Some(run_until))),
+            on_the_wire(&FromShim::Hello(hello)),
+            on_the_wire(&State::Idle),
+            on_the_wire(&FromShim::Launched(Launched { host_pid: 3 })),
+            on_the_wire(&FromShim::Exited(record)),
+            on_the_wire(&Step::OpenRootfs),
+        ];
+        assert_eq!(
+            wire,
+            [
+                "kill",
+                "{stop,#{signal => 15,kill_at_ms => 9}}",
+                "{run_until,nil}",
+                "{run_until,#{at_ms => 8,signal => 15,kill_at_ms => 9}}",
+                "{hello,#{protocol => 1,pid => 5,state => {launching,#{pod => <<\"web\">>,incarnation => 7}}}}",
+                "idle",
+                "{launched,#{host_pid => 3}}",
+                "{exited,#{pod => <<\"web\">>,incarnation => 7,exit => {signaled,9},ended_at_ms => 1}}",
+                "open_rootfs",
+            ]
+        );
     }
 
     #[test]

@@ -179,6 +179,19 @@ pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd, keep: bool) -> Res
     check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, flags) }).map(drop)
 }
 
+/// Leaves the spawner's session keyring for a new one, so that no key of the
+/// host's can be used. A kernel without keyrings has none to leave.
+pub(crate) fn leave_keyring() -> Result<(), Errno> {
+    // SAFETY: joining a session keyring without a name touches no memory.
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<c_char>())
+    });
+    match result {
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Makes the current cgroups the roots of what the process sees.
 pub(crate) fn enter_cgroup_namespace() -> Result<(), Errno> {
     // SAFETY: only CLONE_FILES could take descriptors from under their owners.

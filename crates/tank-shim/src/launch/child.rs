@@ -190,6 +190,7 @@ pub(super) fn run(plan: &Plan) -> ! {
 fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     join_cgroups(plan)?;
     rustix::process::setsid().at(Step::BeginSession)?;
+    syscall::leave_keyring().at(Step::LeaveKeyring)?;
     rustix::process::umask(Mode::empty());
     change_root(plan)?;
     mount_kernel_file_systems()?;

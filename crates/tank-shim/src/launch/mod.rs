@@ -56,7 +56,7 @@ pub(crate) fn start(launch: &Launch) -> Result<Started, Failure> {
             let launching = Launching { report: ends.report, plan };
             Ok(Started { pidfd, output: ends.output, launching })
         }
-        Err(errno) => Err(failure(Step::Clone, plan.birth_path, errno)),
+        Err(errno) => Err(failure(Step::Clone, plan.clone_object, errno)),
     }
 }
 

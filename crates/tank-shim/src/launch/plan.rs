@@ -23,8 +23,8 @@ pub(super) struct Plan {
     pub(super) namespaces: libc::c_int,
     /// A version 2 cgroup to be born in.
     pub(super) birth_cgroup: Option<OwnedFd>,
-    /// Its path, for errors.
-    pub(super) birth_path: String,
+    /// Its path, else the container's name, for errors.
+    pub(super) clone_object: String,
     /// Files to write `0` to, to join a cgroup.
     pub(super) joins: Vec<OwnedFd>,
     /// Their paths, for errors.
@@ -77,14 +77,14 @@ impl Plan {
         let argv = c_strings("argv", &container.argv)?;
         let (joins, join_paths) = open_joins(container)?;
         let birth = container.cgroups.iter().find(|cgroup| cgroup.join == Join::Clone);
-        let birth_path = birth.map_or_else(String::new, |cgroup| cgroup.path.clone());
+        let clone_object = birth.map_or(&container.name, |cgroup| &cgroup.path).clone();
         let (report, report_child) = pipe("the launch report")?;
         let (stdout, stdout_child) = output_pipe("stdout", container)?;
         let (stderr, stderr_child) = output_pipe("stderr", container)?;
         let plan = Self {
             namespaces: namespaces(new_network),
             birth_cgroup: birth.map(|cgroup| open_birth_cgroup(&cgroup.path)).transpose()?,
-            birth_path,
+            clone_object,
             joins,
             join_paths,
             rootfs: c_string("rootfs", &container.rootfs)?,
