@@ -115,7 +115,7 @@ pub(crate) fn exec(path: &CStr, argv: &CStrings, env: &CStrings) -> Errno {
 }
 
 /// Sets every signal to its default disposition, those the spawner ignored and
-/// those a runtime caught, and unblocks all.
+/// those a runtime caught, and unblocks all. What is launched inherits that.
 pub(crate) fn reset_signals() {
     /// The kernel's own `sigaction`, all zero: SIG_DFL, no flags, no mask. Not
     /// libc's, which refuses the two signals it keeps for itself.

@@ -200,7 +200,7 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     enter_working_dir(plan)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     drop_privileges(plan)?;
-    syscall::reset_signals();
+    // Signals are as new since the shim began: it catches and blocks none.
     exec(plan)
 }
 

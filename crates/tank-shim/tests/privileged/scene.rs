@@ -46,7 +46,8 @@ impl Scene {
     /// A new one; `None` without root.
     pub(crate) fn new(test: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root: {test}");
+            // Not `println!`, which the test harness keeps to itself.
+            let _ = writeln!(std::io::stdout(), "skipped: needs root: {test}");
             return None;
         }
         let number = SCENES.fetch_add(1, Ordering::Relaxed);
@@ -118,9 +119,12 @@ impl Scene {
 
     /// A shim in the run directory that has said hello.
     pub(crate) fn shim(&self) -> Shim {
-        let binary = Path::new(env!("CARGO_BIN_EXE_tank-shim"));
-        let stream = tank_shim::spawn(binary, &self.run_dir()).unwrap();
-        Shim::greeted(stream)
+        self.shim_of(Path::new(env!("CARGO_BIN_EXE_tank-shim")))
+    }
+
+    /// A shim that is started through some program.
+    pub(crate) fn shim_of(&self, binary: &Path) -> Shim {
+        Shim::greeted(tank_shim::spawn(binary, &self.run_dir()).unwrap())
     }
 
     /// One more connection to the shim.
