@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde::de::{
-    self, Deserialize, DeserializeOwned, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer,
-    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    self, Deserialize, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
 use crate::decode::{Tail, read_term};
-use crate::encode::encode;
 use crate::error::Error;
 use crate::inflate::{Content, open};
 use crate::integer::BigInteger;
@@ -68,16 +67,6 @@ pub fn from_slice_with<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limi
     }
 }
 
-/// Reads a value from a term that is there already.
-///
-/// # Errors
-///
-/// If the term is no `T`, or is one that Erlang has no form for.
-pub fn from_term<T: DeserializeOwned>(term: &Term<'_>) -> Result<T> {
-    let unlimited = Limits { bytes_max: usize::MAX, depth_max: usize::MAX, nodes_max: usize::MAX };
-    from_slice_with(&encode(term), &unlimited)
-}
-
 fn read_value<'de, T: Deserialize<'de>>(mut deserializer: Deserializer<'de, '_>) -> Result<T> {
     let value = T::deserialize(&mut deserializer)?;
     deserializer.reader.finish()?;
@@ -125,7 +114,9 @@ impl<'de, 'b> Deserializer<'de, 'b> {
                 _ => self.visit_text(text, visitor),
             },
             Head::Integer(value) => visitor.visit_i64(value),
-            Head::Big(negative, magnitude) => visit_big(negative, magnitude, visitor),
+            Head::Big(negative, magnitude) => {
+                visit_big(&BigInteger::new(negative, magnitude.into()), visitor)
+            }
             Head::Float(value) => visitor.visit_f64(value),
             Head::Binary(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => self.visit_text(Cow::Borrowed(text), visitor),
@@ -177,14 +168,11 @@ impl<'de, 'b> Deserializer<'de, 'b> {
     }
 }
 
-fn visit_big<'de, V: Visitor<'de>>(
-    negative: bool,
-    magnitude: &[u8],
+/// The widest integer types that it fits.
+pub(crate) fn visit_big<'de, V: Visitor<'de>>(
+    big: &BigInteger<'_>,
     visitor: V,
 ) -> Result<V::Value> {
-    let Term::BigInteger(big) = BigInteger::term_from_magnitude(negative, magnitude) else {
-        unreachable!("the reader gives small integers as such");
-    };
     if let Some(value) = big.as_i128() {
         return match u64::try_from(value) {
             Ok(value) => visitor.visit_u64(value),
@@ -198,7 +186,7 @@ fn visit_big<'de, V: Visitor<'de>>(
 }
 
 /// An "invalid type" error that names what was found as Erlang would.
-fn mismatch<'de, V: Visitor<'de>>(head: &Head<'_>, visitor: &V) -> Error {
+pub(crate) fn mismatch<'de, V: Visitor<'de>>(head: &Head<'_>, visitor: &V) -> Error {
     match head {
         Head::Atom(text) => {
             let atom = Term::atom(&**text);
@@ -479,8 +467,7 @@ impl Entries<'_, '_, '_> {
     /// The key of the value that failed, as a step of a path.
     fn key_text(&self) -> String {
         match read_term(&mut self.de.reader.again(self.key)) {
-            Ok(Term::Atom(text)) => text.into_owned(),
-            Ok(key) => key.as_str().map_or_else(|| key.to_string(), str::to_owned),
+            Ok(key) => key.step(),
             Err(_) => "?".to_owned(),
         }
     }
@@ -526,7 +513,7 @@ impl<'x, 'de, 'b> EnumAccess<'de> for TaggedTuple<'x, 'de, 'b> {
         let Self { de, arity } = self;
         let tag = match de.reader.head()? {
             Head::Atom(text) => text,
-            _ => return Err(Error::custom("a tuple without an atom in front, expected a tag")),
+            _ => return Err(untagged()),
         };
         let variant = seed.deserialize(IntoDeserializer::<Error>::into_deserializer(&*tag))?;
         let content = TaggedContent { de, tag, left: arity - 1 };
@@ -541,18 +528,21 @@ struct TaggedContent<'x, 'de, 'b> {
     left: usize,
 }
 
-impl TaggedContent<'_, '_, '_> {
-    fn must_have(&self, expected: usize) -> Result<()> {
-        if self.left == expected {
-            return Ok(());
-        }
-        Err(Error::custom(format_args!(
-            "a tuple of {}, expected {} for `{}`",
-            self.left + 1,
-            expected + 1,
-            self.tag
-        )))
+/// A variant's tuple must have `expected` elements after its tag.
+pub(crate) fn must_have(expected: usize, found: usize, tag: &str) -> Result<()> {
+    if found == expected && expected > 0 {
+        return Ok(());
     }
+    let found = found + 1;
+    Err(Error::custom(match expected {
+        0 => format!("a tuple of {found}, expected the atom `{tag}` alone"),
+        _ => format!("a tuple of {found}, expected {} for `{tag}`", expected + 1),
+    }))
+}
+
+/// The error about a tuple that has no tag.
+pub(crate) fn untagged() -> Error {
+    Error::custom("a tuple without an atom in front, expected a tag")
 }
 
 impl<'de> VariantAccess<'de> for TaggedContent<'_, 'de, '_> {
@@ -563,13 +553,13 @@ impl<'de> VariantAccess<'de> for TaggedContent<'_, 'de, '_> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
-        self.must_have(1)?;
+        must_have(1, self.left, &self.tag)?;
         let result = seed.deserialize(&mut *self.de);
         result.map_err(|error| error.below_key(&*self.tag))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value> {
-        self.must_have(length)?;
+        must_have(length, self.left, &self.tag)?;
         let mut elements =
             Elements { de: self.de, left: length, bytes: &[], chained: false, index: 0 };
         let value =
@@ -583,7 +573,7 @@ impl<'de> VariantAccess<'de> for TaggedContent<'_, 'de, '_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        self.must_have(1)?;
+        must_have(1, self.left, &self.tag)?;
         let result = de::Deserializer::deserialize_struct(&mut *self.de, "", fields, visitor);
         result.map_err(|error| error.below_key(&*self.tag))
     }

@@ -53,7 +53,7 @@ pub(crate) fn read_term<'b>(reader: &mut Reader<'b>) -> Result<Term<'b>> {
         Head::Bits(bytes, last_bits) => Term::from_bits(Cow::Borrowed(bytes), last_bits),
         Head::Nil => Term::List(Vec::new()),
         Head::Bytes(bytes) => Term::list(bytes.iter().copied()),
-        Head::Opaque(encoded) => Term::Opaque(Opaque { encoded: Cow::Borrowed(encoded) }),
+        Head::Opaque(encoded) => Term::Opaque(Opaque::new(encoded)),
         Head::Tuple(arity) => {
             reader.enter()?;
             let mut elements = Vec::with_capacity(arity);

@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use crate::tag;
 use crate::term::{Opaque, OpaqueKind, Term};
 use crate::text::is_reserved;
 
@@ -157,11 +156,8 @@ impl Display for Opaque<'_> {
 
 /// `fun module:function/arity`: this one has source text.
 fn export(opaque: &Opaque<'_>, f: &mut Formatter<'_>) -> fmt::Result {
-    // A tuple of three has the same content behind another head.
-    let mut tuple = vec![tag::SMALL_TUPLE_EXT, 3];
-    tuple.extend_from_slice(&opaque.encoded()[1..]);
-    match crate::de::term_from_admitted(&tuple).as_ref().map(Term::as_tuple) {
-        Ok(Some([module, function, arity])) => write!(f, "fun {module}:{function}/{arity}"),
+    match opaque.export_parts().as_ref().and_then(Term::as_tuple) {
+        Some([module, function, arity]) => write!(f, "fun {module}:{function}/{arity}"),
         _ => f.write_str("fun"),
     }
 }

@@ -18,10 +18,15 @@ pub struct BigInteger<'a> {
 const DECIMAL_BYTES_MAX: usize = 4096;
 
 impl<'a> BigInteger<'a> {
+    /// The integer of a sign and a little-endian magnitude that is beyond an `i64`.
+    pub(crate) fn new(negative: bool, magnitude: Cow<'a, [u8]>) -> Self {
+        let magnitude = without_zeros(magnitude);
+        Self { negative, magnitude }
+    }
+
     /// The integer of a sign and a little-endian magnitude, as a term: it may well fit an `i64`.
     pub fn term_from_magnitude(negative: bool, magnitude: impl Into<Cow<'a, [u8]>>) -> Term<'a> {
-        let magnitude = without_zeros(magnitude.into());
-        let big = Self { negative, magnitude };
+        let big = Self::new(negative, magnitude.into());
         match big.as_i128().map(i64::try_from) {
             Some(Ok(small)) => Term::Integer(small),
             _ => Term::BigInteger(big),

@@ -344,8 +344,7 @@ impl MapWriter<'_> {
 
     fn key_text(&self, value_start: usize) -> String {
         match crate::de::term_from_admitted(&self.out[self.key..value_start]) {
-            Ok(Term::Atom(text)) => text.into_owned(),
-            Ok(key) => key.as_str().map_or_else(|| key.to_string(), str::to_owned),
+            Ok(key) => key.step(),
             Err(_) => "?".to_owned(),
         }
     }

@@ -5,8 +5,11 @@
 
 use std::borrow::Cow;
 
+use crate::de::term_from_admitted;
+use crate::encode::write_term;
 use crate::integer::BigInteger;
 use crate::keys;
+use crate::tag;
 
 /// Any Erlang value.
 ///
@@ -61,7 +64,8 @@ pub enum Term<'a> {
     Opaque(Opaque<'a>),
 }
 
-/// A value that only a node can give meaning to: carried, compared and sent back byte for byte.
+/// A value that only a node can give meaning to: carried, compared and sent back byte for byte
+/// (an export in today's form).
 ///
 /// Nodes of different OTP releases encode the same pid in different ways, and such encodings
 /// are not equal here.
@@ -86,7 +90,32 @@ pub enum OpaqueKind {
     Export,
 }
 
-impl Opaque<'_> {
+impl<'a> Opaque<'a> {
+    /// A value of which the encoding has been checked. The parts of an export have more than
+    /// one form, and get the one that this crate writes.
+    pub(crate) fn new(encoded: &'a [u8]) -> Self {
+        let opaque = Self { encoded: Cow::Borrowed(encoded) };
+        let Some(Term::Tuple(parts)) = opaque.export_parts() else {
+            return opaque;
+        };
+        let mut rewritten = vec![tag::EXPORT_EXT];
+        let written = parts.iter().try_for_each(|part| write_term(part, &mut rewritten));
+        match written {
+            Ok(()) if rewritten != encoded => Self { encoded: Cow::Owned(rewritten) },
+            _ => opaque,
+        }
+    }
+
+    /// Module, function and arity of an export, as a tuple.
+    pub(crate) fn export_parts(&self) -> Option<Term<'static>> {
+        let (&tag::EXPORT_EXT, parts) = self.encoded.split_first()? else {
+            return None;
+        };
+        // A tuple of three has the same content behind another head.
+        let tuple = [&[tag::SMALL_TUPLE_EXT, 3], parts].concat();
+        term_from_admitted(&tuple).ok().map(Term::into_owned)
+    }
+
     /// The encoded value, from its tag on, without the version byte.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
@@ -94,7 +123,6 @@ impl Opaque<'_> {
 
     /// What kind of value it is.
     pub fn kind(&self) -> OpaqueKind {
-        use crate::tag;
         match self.encoded.first().copied() {
             Some(tag::PID_EXT | tag::NEW_PID_EXT) => OpaqueKind::Pid,
             Some(tag::PORT_EXT | tag::NEW_PORT_EXT | tag::V4_PORT_EXT) => OpaqueKind::Port,
@@ -272,6 +300,12 @@ impl<'a> Term<'a> {
             ),
             Self::Opaque(opaque) => Term::Opaque(opaque.into_owned()),
         }
+    }
+
+    /// The step that this key is in the path of an error.
+    pub(crate) fn step(&self) -> String {
+        let text = self.as_atom().or_else(|| self.as_str());
+        text.map_or_else(|| self.to_string(), str::to_owned)
     }
 
     /// A bit string or, when `last_bits` is 8, a binary. Clears the bits that do not count.

@@ -90,7 +90,9 @@ impl<'t> Lexer<'t> {
 
     fn word(&mut self) -> Token {
         let word = self.take_while(continues_word).to_owned();
-        if super::is_reserved(&word) { Token::Reserved(word) } else { Token::Atom(word) }
+        // Reserved only where a feature is on, before OTP 27.
+        let young = matches!(&*word, "maybe" | "else");
+        if super::is_reserved(&word) && !young { Token::Reserved(word) } else { Token::Atom(word) }
     }
 
     fn mark(&mut self) -> Result<Token> {
