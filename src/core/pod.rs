@@ -14,8 +14,8 @@ use super::event::{
 use super::failure::{Code, Failure, Place};
 use super::plan::{self, Doing, Step, Want};
 use super::sightings::Sighting;
-use super::spec::{Name, PodSpec};
-use super::status::{Exit, Phase, PodStatus, Status};
+use super::spec::{ContainerSpec, Name, PodSpec};
+use super::status::{ContainerStatus, Exit, Phase, PodStatus, Status};
 use super::time::Millis;
 
 /// All that the core knows of one pod.
@@ -724,7 +724,16 @@ impl Pod {
             generation: generation.unwrap_or_default().0,
             incarnation: self.incarnation.0,
             host_pid: started.and_then(|started| started.host_pid),
+            containers: self.containers(started),
         })
+    }
+
+    /// The pod's pid is that of its only container; of several, none is known.
+    fn containers(&self, started: Option<Started>) -> Vec<ContainerStatus> {
+        let specs = self.tracked.as_ref().map_or(&[][..], |tracked| &tracked.spec.containers);
+        let host_pid = started.and_then(|started| started.host_pid).filter(|_| specs.len() == 1);
+        let status = |spec: &ContainerSpec| ContainerStatus { name: spec.name.clone(), host_pid };
+        specs.iter().map(status).collect()
     }
 
     fn public_state(&self, mode: Mode) -> Option<(Status, Phase)> {

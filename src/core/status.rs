@@ -1,6 +1,7 @@
 //! What a client is told of a pod: its public status and how runs end.
 
 use super::failure::Failure;
+use super::spec::Name;
 use super::time::Millis;
 
 /// How a run ended.
@@ -110,5 +111,16 @@ pub struct PodStatus {
     /// The number of the current or last run; 0 before the first.
     pub incarnation: u64,
     /// The workload's pid on the host.
+    pub host_pid: Option<i32>,
+    /// The tracked spec's containers, in its order.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// What a client is told of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerStatus {
+    /// The container's name.
+    pub name: Name,
+    /// Its first process's pid on the host, where it has one.
     pub host_pid: Option<i32>,
 }

@@ -36,7 +36,7 @@ use store_thread::{StoreNews, StoreThread};
 
 /// How long to look for more input before going to sleep, when there is a
 /// second CPU to do the client's work meanwhile. Waking another CPU costs more
-/// than this; see `docs/protocol.md`.
+/// than this (`docs/benchmarks.md`, round trip).
 const SPIN: Duration = Duration::from_micros(50);
 
 /// Bytes read at once.

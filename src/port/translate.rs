@@ -8,7 +8,7 @@ use crate::core::action::{Desired, Notice, Response};
 use crate::core::event::{Incarnation, Request};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{Name, PodSpec, SpecError};
-use crate::core::status::{Exit, PodStatus};
+use crate::core::status::{ContainerStatus, Exit, PodStatus};
 use crate::daemon::clock;
 
 /// An error, as a client is told it.
@@ -216,7 +216,12 @@ fn pod_status<'a>(status: &'a PodStatus, clock: &WallClock) -> Term<'a> {
         (atom("generation"), integer(status.generation)),
         (atom("incarnation"), integer(status.incarnation)),
         (atom("host_pid"), optional(status.host_pid)),
+        (atom("containers"), Term::Map(status.containers.iter().map(container).collect())),
     ])
+}
+
+fn container(status: &ContainerStatus) -> (Term<'_>, Term<'_>) {
+    (text(&status.name), Term::map([(Term::atom("host_pid"), optional(status.host_pid))]))
 }
 
 /// How a run ended.
