@@ -20,7 +20,7 @@ pub const EXIT_BAD_OPTION: u8 = 2;
 pub const EXIT_MISMATCH: u8 = 3;
 /// The program could not start; the error says why.
 pub const EXIT_CANNOT_START: u8 = 4;
-/// The loop itself failed.
+/// A defect: the loop itself failed, or something panicked.
 pub const EXIT_INTERNAL: u8 = 5;
 
 /// Keeps containers running the way plain data says they should run.
@@ -151,6 +151,7 @@ impl PortArgs {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    end_on_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
@@ -166,6 +167,17 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Port(args) => port(args),
     }
+}
+
+/// A defect in any task or thread ends the program, as a crash ends a process:
+/// the client's supervisor starts another, and pods go on meanwhile. A task
+/// that just vanished would leave its pod stuck for ever.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(i32::from(EXIT_INTERNAL));
+    }));
 }
 
 /// Help and version are answers; everything else is an error, on stderr for a
