@@ -1,10 +1,11 @@
 //! Every way in which a pod ends, and what is left of it: nothing.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tank_shim::protocol::{Exit, Join, RunUntil, Stop, ToShim};
+use tank_shim::protocol::{Exit, FromShim, Join, RunUntil, Stop, ToShim};
 use tank_shim::record;
 
 use crate::scene::{
@@ -222,4 +223,27 @@ fn an_exit_that_cannot_be_recorded_waits_to_be_heard() {
     let mut other = scene.connect();
     assert_eq!(other.expect_exited().exit, Exit::Exited(8));
     shim.wait_for_end();
+}
+
+#[test]
+fn a_launch_can_be_killed_at_any_moment() {
+    let mut scene = scene!("a_launch_can_be_killed_at_any_moment");
+    let mut pod = scene.pod(&["/bin/sleep", "1000"]);
+    pod.container.cgroups =
+        vec![scene.cgroup("pids", Join::Tasks, &[]), scene.cgroup("unified", Join::Clone, &[])];
+    for delay_us in (0..6000).step_by(200) {
+        let mut shim = scene.shim();
+        shim.send(&ToShim::Launch(Box::new(pod.clone())));
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_micros(delay_us) {}
+        shim.send(&ToShim::Kill);
+        let mut message = shim.receive();
+        if matches!(message, FromShim::Launched(_)) {
+            message = shim.receive();
+        }
+        let FromShim::Exited(record) = message else { panic!("{message:?}") };
+        assert_eq!(record.exit, Exit::Signaled(9));
+        shim.expect_end();
+        assert!(pod.container.cgroups.iter().all(|cgroup| !Path::new(&cgroup.path).exists()));
+    }
 }
