@@ -1,4 +1,5 @@
 //! `tank-shim`: supervises one pod. One thread, one poll loop, no policy.
+#![deny(unsafe_code)]
 
 mod begin;
 mod cgroup;
@@ -8,6 +9,7 @@ mod launch;
 mod log;
 mod process;
 mod supervisor;
+#[expect(unsafe_code, reason = "system calls that have no safe wrapper")]
 mod syscall;
 
 use std::process::ExitCode;
