@@ -237,6 +237,9 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if !self.reader.is_at_atom()? {
+            return visitor.visit_some(self);
+        }
         let before = self.reader.clone();
         match self.reader.head()? {
             Head::Atom(text) if text == "nil" => visitor.visit_none(),

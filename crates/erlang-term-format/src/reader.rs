@@ -185,6 +185,11 @@ impl<'b> Reader<'b> {
         tag.ok_or_else(|| self.error(Kind::UnexpectedEnd))
     }
 
+    /// Whether the next term may be an atom; a list of no elements may be, by its tail.
+    pub(crate) fn is_at_atom(&self) -> Result<bool> {
+        self.peek().map(|tag| is_atom(tag) || tag == tag::LIST_EXT)
+    }
+
     /// Reads the head of the next term.
     pub(crate) fn head(&mut self) -> Result<Head<'b>> {
         let start = self.position;

@@ -6,6 +6,7 @@ use crate::decode::{Tail, read_term};
 use crate::error::DecodeErrorKind;
 use crate::keys::{self, FEW};
 use crate::reader::{Head, Reader, Result};
+use crate::tag;
 use crate::term::Term;
 
 impl Reader<'_> {
@@ -59,8 +60,9 @@ impl Reader<'_> {
 pub(crate) struct SeenKeys {
     entries: usize,
     seen: usize,
-    /// Of a small map: a quick fingerprint and the start of each key.
-    few: [(u64, usize); FEW],
+    /// Of a small map: a fingerprint of each key, and where it starts.
+    prints: [u64; FEW],
+    starts: [usize; FEW],
     /// Of a large one: compared all at once, at the end.
     many: Vec<(u64, usize)>,
     state: Option<RandomState>,
@@ -68,39 +70,63 @@ pub(crate) struct SeenKeys {
 
 impl SeenKeys {
     pub(crate) fn new(entries: usize) -> Self {
-        Self { entries, seen: 0, few: [(0, 0); FEW], many: Vec::new(), state: None }
+        Self { entries, seen: 0, prints: [0; FEW], starts: [0; FEW], many: Vec::new(), state: None }
     }
 
     /// Notes the key that was just read from `start` on.
+    #[inline]
     pub(crate) fn add(&mut self, reader: &mut Reader<'_>, start: usize) -> Result<()> {
         if self.entries == 1 {
             return Ok(());
         }
-        let key = read_term(&mut reader.again(start))?;
-        let print = self.fingerprint(reader, &key)?;
         if self.entries > FEW {
+            let print = self.digest(reader, start)?;
             self.many.push((print, start));
             return Ok(());
         }
-        for (other, place) in &self.few[..self.seen] {
-            if *other == print && keys::same(&key, &read_term(&mut reader.again(*place))?) {
-                return Err(duplicate(start));
-            }
+        let print = match quick(reader.since(start)) {
+            Some(print) => print,
+            None => self.slow(reader, start)?,
+        };
+        if self.prints[..self.seen].contains(&print) {
+            self.compare(reader, print, start)?;
         }
-        self.few[self.seen] = (print, start);
+        self.prints[self.seen] = print;
+        self.starts[self.seen] = start;
         self.seen += 1;
         Ok(())
     }
 
-    fn fingerprint(&mut self, reader: &mut Reader<'_>, key: &Term<'_>) -> Result<u64> {
-        if self.entries <= FEW
-            && let Some(print) = quick(key)
-        {
-            return Ok(print);
+    /// The fingerprint of a key that is not encoded in the way that OTP 26 would, or is one of
+    /// the rarer kinds.
+    #[cold]
+    fn slow(&mut self, reader: &mut Reader<'_>, start: usize) -> Result<u64> {
+        match read_term(&mut reader.again(start))? {
+            Term::Atom(text) => Ok(atom_print(text.as_bytes())),
+            Term::Binary(bytes) => Ok(binary_print(&bytes)),
+            Term::Integer(value) => Ok(integer_print(value)),
+            _ => self.digest(reader, start),
         }
+    }
+
+    /// Compares with the keys that have the same fingerprint.
+    #[cold]
+    fn compare(&self, reader: &Reader<'_>, print: u64, start: usize) -> Result<()> {
+        let key = read_term(&mut reader.again(start))?;
+        let before = self.prints[..self.seen].iter().zip(&self.starts);
+        for (_, place) in before.filter(|(other, _)| **other == print) {
+            if keys::same(&key, &read_term(&mut reader.again(*place))?) {
+                return Err(duplicate(start));
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&mut self, reader: &mut Reader<'_>, start: usize) -> Result<u64> {
+        let key = read_term(&mut reader.again(start))?;
         let state = self.state.get_or_insert_with(RandomState::new);
-        let (digest, nodes) = keys::digest(state, key);
-        if !keys::is_scalar(key) {
+        let (digest, nodes) = keys::digest(state, &key);
+        if !keys::is_scalar(&key) {
             reader.spend(nodes - 1)?;
         }
         Ok(digest)
@@ -127,24 +153,50 @@ fn duplicate(offset: usize) -> crate::DecodeError {
     crate::DecodeError { kind: DecodeErrorKind::DuplicateKey, offset }
 }
 
-/// A cheap fingerprint of the common keys; what it takes for alike is compared in full.
-fn quick(key: &Term<'_>) -> Option<u64> {
-    match key {
-        Term::Atom(text) => Some(ends(text.as_bytes())),
-        Term::Binary(bytes) => Some(!ends(bytes)),
-        Term::Integer(value) => Some(value.cast_unsigned()),
+/// A cheap fingerprint of a common key, from its encoding; what it takes for alike is compared
+/// in full.
+#[inline]
+fn quick(encoded: &[u8]) -> Option<u64> {
+    match encoded {
+        [tag::SMALL_ATOM_UTF8_EXT, _, text @ ..] => Some(atom_print(text)),
+        [tag::BINARY_EXT, _, _, _, _, bytes @ ..] => Some(binary_print(bytes)),
+        [tag::SMALL_INTEGER_EXT, byte] => Some(integer_print((*byte).into())),
         _ => None,
     }
 }
 
+fn atom_print(text: &[u8]) -> u64 {
+    ends(text)
+}
+
+fn binary_print(bytes: &[u8]) -> u64 {
+    !ends(bytes)
+}
+
+fn integer_print(value: i64) -> u64 {
+    value.cast_unsigned()
+}
+
 /// Length, first and last eight bytes.
+#[inline]
 fn ends(bytes: &[u8]) -> u64 {
-    let word = |part: &[u8]| {
-        let mut word = [0; 8];
-        word[..part.len()].copy_from_slice(part);
-        u64::from_le_bytes(word)
+    let length = bytes.len() as u64;
+    let (first, last) = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => short_ends(bytes),
     };
-    let first = word(&bytes[..bytes.len().min(8)]);
-    let last = word(&bytes[bytes.len().saturating_sub(8)..]);
-    first ^ last.rotate_left(29) ^ (bytes.len() as u64).rotate_left(53)
+    (first ^ last.rotate_left(29)).wrapping_add(length.rotate_left(53))
+}
+
+/// As `ends` reads them, of fewer than eight bytes.
+fn short_ends(bytes: &[u8]) -> (u64, u64) {
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        }
+        _ => {
+            let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            (word, 0)
+        }
+    }
 }
