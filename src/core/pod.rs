@@ -251,7 +251,9 @@ impl Pod {
         self.leave_rest(name, fx);
         assert!(fx.mode == Mode::Working, "nothing starts while shutting down");
         assert!(self.orphans.is_empty(), "nothing starts while another run is there");
-        let desired = self.desired.as_ref().expect("only a desired pod starts");
+        let desired = self.desired.as_mut().expect("only a desired pod starts");
+        // An observation from before it was taken back may have shown it.
+        desired.verdict = None;
         let is_same = self.tracked.as_ref().is_some_and(|tracked| tracked.is_of(desired));
         if !is_same || self.is_restart_asked {
             self.retries = 0;

@@ -208,7 +208,9 @@ impl Reconciler {
         let Some(desired) = self.desired(pod) else {
             return self.fx.reply(ticket, Err(no_pod(pod)));
         };
-        if desired.verdict.is_some() || self.fx.is_writing_verdict(pod) {
+        // Before the first observation there may be a verdict that is not known.
+        let may_be_judged = desired.verdict.is_some() || !self.is_ready;
+        if may_be_judged || self.fx.is_writing_verdict(pod) {
             return self.persist(ticket, Write::ClearVerdict(pod.clone()), false);
         }
         self.fx.reply(ticket, Ok(Response::Done));
@@ -373,6 +375,8 @@ impl Reconciler {
             self.pods.retain(|_, pod| !pod.is_forgettable());
         }
         self.resync.ended(self.fx.now, id);
+        // What is due now is work of this pass, too.
+        self.ring_alarms();
         self.end_pass();
     }
 

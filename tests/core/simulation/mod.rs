@@ -8,6 +8,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::env;
+use std::fmt::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
@@ -38,8 +39,12 @@ fn every_seed_keeps_the_invariants_and_ends_as_desired() {
 fn simulate(seed: u64) -> (Log, bool) {
     let log: Log = Rc::new(RefCell::new(String::new()));
     let play = || World::new(seed, Rc::clone(&log)).run();
-    let is_ok = panic::catch_unwind(AssertUnwindSafe(play)).is_ok();
-    (log, is_ok)
+    let result = panic::catch_unwind(AssertUnwindSafe(play));
+    if let Err(reason) = &result {
+        let reason = reason.downcast_ref::<String>().map(String::as_str);
+        writeln!(log.borrow_mut(), "FAILED: {}", reason.unwrap_or_default()).expect("memory");
+    }
+    (log, result.is_ok())
 }
 
 fn report(seed: u64, log: &Log) -> String {
