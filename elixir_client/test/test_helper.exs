@@ -1,1 +1,9 @@
-ExUnit.start()
+# What the port program has to say of each test is of interest when one fails.
+unless System.get_env("RUST_LOG"), do: System.put_env("RUST_LOG", "error")
+
+if Tank.Privilege.root?() do
+  ExUnit.start()
+else
+  IO.puts("skipped: needs root: every test with real containers (mix test --only privileged)")
+  ExUnit.start(exclude: [:privileged])
+end

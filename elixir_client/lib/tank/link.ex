@@ -124,13 +124,24 @@ defmodule Tank.Link do
 
   defp version, do: :tank |> Application.spec(:vsn) |> to_string()
 
-  @doc "Closes the port at once; the program sees the end of its input."
+  @doc """
+  Closes the port; the program sees the end of its input. One that does not read never would, and
+  is killed: the port would wait for it, and the BEAM's end for the port.
+  """
   @spec close(t()) :: :ok
-  def close(%{port: port}) do
+  def close(%{port: port} = link) do
+    if stuck?(link), do: System.cmd("kill", ["-KILL", "#{link.os_pid}"], stderr_to_stdout: true)
     Port.close(port)
     forget(port)
   rescue
     ArgumentError -> forget(port)
+  end
+
+  defp stuck?(link) do
+    case Port.info(link.port, :queue_size) do
+      {:queue_size, bytes} -> bytes > 0 or link.outbox_bytes > 0
+      nil -> false
+    end
   end
 
   defp forget(port) do

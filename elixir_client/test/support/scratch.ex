@@ -1,0 +1,14 @@
+defmodule Tank.Scratch do
+  @moduledoc false
+
+  @doc "A new directory that is removed after the test (or, from `setup_all`, the module)."
+  def dir!(label) do
+    dir = Path.join(System.tmp_dir!(), "tank-#{label}-#{System.pid()}-#{unique()}")
+    File.mkdir_p!(dir)
+    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(dir) end)
+    dir
+  end
+
+  @doc "A text that nothing else on this machine has."
+  def unique, do: System.unique_integer([:positive, :monotonic])
+end
