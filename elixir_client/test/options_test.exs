@@ -154,10 +154,11 @@ defmodule Tank.OptionsTest do
       codes = for [_all, code] <- Regex.scan(~r/^\| `(\w+)` \|/m, table), do: code
       assert length(codes) > 20
 
+      known = Enum.map(Wire.atoms(), &Atom.to_string/1)
       {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Error)
 
       for code <- codes do
-        assert String.to_existing_atom(code) in Wire.atoms()
+        assert code in known
         assert doc =~ "`:#{code}`"
       end
     end
