@@ -1,0 +1,88 @@
+//! The peer of a launch: `crun run` of a bundle with the same root filesystem,
+//! namespaces, mounts, masks, capabilities and limits as Tank's own containers.
+//! It has the root filesystem to itself, without an overlay.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// Where the bundle's cgroup is, in every tree.
+const CGROUP: &str = "/tank-bench-crun";
+
+/// A bundle that `crun` runs.
+pub(crate) struct Crun {
+    bundle: PathBuf,
+    state: PathBuf,
+    _hugetlb: Option<Hugetlb>,
+}
+
+impl Crun {
+    /// Writes the bundle below `dir`, and its state to `state`.
+    pub(crate) fn new(dir: &Path, state: &Path, rootfs: &Path, argv: &[&str]) -> io::Result<Self> {
+        let bundle = dir.join("bundle");
+        fs::create_dir(&bundle)?;
+        fs::write(bundle.join("config.json"), config(rootfs, argv))?;
+        Ok(Self { bundle, state: state.to_path_buf(), _hugetlb: Hugetlb::mount_if_in_the_way()? })
+    }
+
+    /// Runs the bundle to its end; what it says on standard output.
+    pub(crate) fn run(&self, id: &str) -> io::Result<String> {
+        let mut child = Command::new("crun")
+            .arg("--root")
+            .arg(&self.state)
+            .args(["run", "--bundle"])
+            .arg(&self.bundle)
+            .arg(id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let mut said = String::new();
+        child.stdout.take().expect("stdout is piped").read_to_string(&mut said)?;
+        let status = child.wait()?;
+        if status.success() {
+            Ok(said)
+        } else {
+            Err(io::Error::other(format!("crun run: {status}")))
+        }
+    }
+}
+
+/// `config.json` of the OCI runtime specification.
+fn config(rootfs: &Path, argv: &[&str]) -> String {
+    let quoted: Vec<String> = argv.iter().map(|arg| format!("{arg:?}")).collect();
+    include_str!("config.json")
+        .replace("@ARGS@", &quoted.join(", "))
+        .replace("@ROOTFS@", &rootfs.display().to_string())
+        .replace("@CGROUP@", CGROUP)
+}
+
+/// The v1 hugetlb controller, mounted. `crun` 1.8 refuses a machine whose
+/// controllers are all in v1 trees but this one.
+struct Hugetlb(&'static str);
+
+impl Hugetlb {
+    fn mount_if_in_the_way() -> io::Result<Option<Self>> {
+        let v2 = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers");
+        let point = "/sys/fs/cgroup/hugetlb";
+        if v2.map_or(true, |controllers| controllers.trim() != "hugetlb") {
+            return Ok(None);
+        }
+        fs::create_dir(point)?;
+        let mounted = Self(point);
+        rustix::mount::mount("cgroup", point, "cgroup", MountFlags::empty(), c"hugetlb")?;
+        Ok(Some(mounted))
+    }
+}
+
+impl Drop for Hugetlb {
+    fn drop(&mut self) {
+        // What cannot be undone shows in the comparison that `scripts/bench` makes.
+        let _ = rustix::mount::unmount(self.0, UnmountFlags::empty());
+        let _ = fs::remove_dir(self.0);
+    }
+}

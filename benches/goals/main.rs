@@ -1,0 +1,53 @@
+//! Tank beside its peers on one machine, in one run: `scripts/bench`, or parts
+//! of it with `cargo bench --bench goals -- launch resync change status`.
+//!
+//! `docs/benchmarks.md` says what is measured, how, and what the goals are.
+
+mod change;
+mod child;
+mod crun;
+mod echo;
+mod fixture;
+mod interrupt;
+mod launch;
+mod report;
+mod resync;
+mod sample;
+mod status;
+
+use std::error::Error;
+
+use report::Row;
+
+/// What a part of the program comes to.
+type Measured = Result<Vec<Row>, Box<dyn Error>>;
+
+/// A part: its name, and what measures it.
+type Part = (&'static str, fn() -> Measured);
+
+/// The parts, in the order of the table.
+const PARTS: [Part; 4] = [
+    ("launch", launch::measure),
+    ("resync", resync::measure),
+    ("change", change::measure),
+    ("status", status::measure),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [role, reply_bytes] = args.as_slice()
+        && role == echo::ROLE
+    {
+        return Ok(echo::serve(reply_bytes.parse()?)?);
+    }
+    interrupt::listen()?;
+    report::print_head();
+    for (name, measure) in PARTS {
+        if args.is_empty() || args.iter().any(|arg| arg == name) {
+            for row in measure().map_err(|error| format!("{name}: {error}"))? {
+                row.print();
+            }
+        }
+    }
+    Ok(())
+}
