@@ -29,7 +29,6 @@ defmodule Tank do
   @type spec :: Pod.t() | map() | keyword()
 
   @call_ms 5_000
-  @write_ms 30_000
 
   @doc """
   Creates or replaces a pod. `:ok` once the spec is durable; the loop then acts on it.
@@ -93,6 +92,6 @@ defmodule Tank do
   @doc "Stops a pod's run and starts a new one now, with retries at 0."
   @spec restart(String.t(), GenServer.server() | nil) :: :ok | {:error, :not_found | Error.t()}
   def restart(name, server \\ nil) when is_binary(name) do
-    with {:ok, _nil} <- Store.of_name(name, :restart, @write_ms, server), do: :ok
+    Tank.Reconciler.restart_pod(server, name)
   end
 end

@@ -128,13 +128,10 @@ defmodule Tank.Reconciler do
   end
 
   @doc "Stops a pod's run and starts a new one now, with retries at 0."
-  @spec restart_pod(GenServer.server(), String.t()) :: :ok | {:error, :not_found | Error.t()}
+  @spec restart_pod(GenServer.server() | nil, String.t()) ::
+          :ok | {:error, :not_found | Error.t()}
   def restart_pod(server \\ __MODULE__, name) when is_binary(name) do
-    case Server.request(server, :restart, name, @write_ms) do
-      {:ok, _nil} -> :ok
-      {:error, %Error{code: :not_found}} -> {:error, :not_found}
-      {:error, error} -> {:error, error}
-    end
+    with {:ok, _nil} <- Store.of_name(name, :restart, @write_ms, server), do: :ok
   end
 
   @impl true
