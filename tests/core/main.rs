@@ -4,6 +4,9 @@
 
 mod cases;
 mod fixtures;
+mod level;
+mod model;
+mod prompt;
 mod simulation;
 mod store;
 mod text;

@@ -9,7 +9,7 @@ use tank::core::event::{ActionId, DesiredChange, Event, Incarnation, Outcome, Re
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::Config;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
-use tank::core::status::{Exit, Status};
+use tank::core::status::{Exit, PodStatus, Status};
 
 use super::runs::Runs;
 use crate::store::Store;
@@ -402,16 +402,24 @@ impl Judge {
                 assert!(truth.runs.get(*incarnation).is_none(), "{pod}: a run of a failed start");
             }
             Notice::StatusChanged { pod, status } if status.status == Status::BackingOff => {
-                let Some(past) = self.pods.get(pod).filter(|past| past.ended.is_some()) else {
-                    panic!("{pod}: backs off from nothing")
-                };
-                let retries = self.retries_before(past) + 1;
-                // Whatever else was a reason to start anew may have reset it.
-                let is_reset = past.is_excused && status.retries <= 1;
-                assert!(is_reset || status.retries == retries, "{pod}: retries of the next run");
+                self.judge_wait(pod, status);
             }
             Notice::StatusChanged { .. } | Notice::PodGone { .. } => {}
         }
+    }
+
+    /// The wait that is told of is the one of the contract, to the millisecond.
+    fn judge_wait(&self, pod: &Name, status: &PodStatus) {
+        let past = self.pods.get(pod).unwrap_or_else(|| panic!("{pod}: backs off from nothing"));
+        let end = past.ended.as_ref().unwrap_or_else(|| panic!("{pod}: backs off from nothing"));
+        if past.is_excused && status.retries <= 1 {
+            // Whatever else was a reason to start anew may have reset the count.
+            return;
+        }
+        let before = self.retries_before(past);
+        assert_eq!(status.retries, before + 1, "{pod}: retries of the next run");
+        let wait = (end.at + self.backoff_ms(before)).saturating_sub(self.now);
+        assert_eq!(status.retry_in_ms, Some(wait), "{pod}: wait before the next run");
     }
 
     fn past(&mut self, pod: &Name, incarnation: Incarnation) -> &mut Past {

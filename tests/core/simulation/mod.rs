@@ -2,7 +2,7 @@
 //! or one of them with its log.
 
 mod judge;
-mod random;
+pub(crate) mod random;
 mod runs;
 mod world;
 
