@@ -15,6 +15,7 @@ defmodule Tank.Link do
   # let go of its data directory. Longer waits are the supervisor's.
   @lock_ms_max 2_000
   @lock_retry_ms 50
+  @lock_retry_ms_max 400
   @flush_ms 5
   @pending_max 65_536
   @outbox_bytes_max 64 * 1024 * 1024
@@ -41,24 +42,29 @@ defmodule Tank.Link do
 
   @doc "Runs the port program and shakes hands. The caller must trap exits."
   @spec open(Path.t(), [String.t()]) :: {:ok, t()} | {:error, Error.t()}
-  def open(binary, argv), do: open(binary, argv, now_ms() + @lock_ms_max)
+  def open(binary, argv), do: open(binary, argv, now_ms() + @lock_ms_max, @lock_retry_ms)
 
-  defp open(binary, argv, lock_deadline) do
+  defp open(binary, argv, lock_deadline, retry_ms) do
     with {:ok, link} <- run(binary, argv) do
       case shake_hands(link) do
-        :ok -> {:ok, link}
-        {:error, %Error{code: :locked} = error} -> retry(binary, argv, lock_deadline, error)
-        {:error, error} -> {:error, error}
+        :ok ->
+          {:ok, link}
+
+        {:error, %{code: :locked} = locked} ->
+          retry(binary, argv, lock_deadline, retry_ms, locked)
+
+        {:error, error} ->
+          {:error, error}
       end
     end
   end
 
-  defp retry(binary, argv, lock_deadline, error) do
+  defp retry(binary, argv, lock_deadline, retry_ms, locked) do
     if now_ms() < lock_deadline do
-      Process.sleep(@lock_retry_ms)
-      open(binary, argv, lock_deadline)
+      Process.sleep(retry_ms)
+      open(binary, argv, lock_deadline, min(2 * retry_ms, @lock_retry_ms_max))
     else
-      {:error, error}
+      {:error, locked}
     end
   end
 
