@@ -219,6 +219,27 @@ fn a_killed_shim_takes_its_containers_along_and_counts_as_a_crash() {
     assert!(!machine.run_dir("web").exists());
 }
 
+#[test]
+fn no_dead_process_is_left_unreaped() {
+    let Some(machine) = Machine::new("zombies") else { return };
+    let mut port = machine.port();
+    for round in 0..3 {
+        let pod = format!("missing{round}");
+        port.ok("apply", &machine.pod_of(&pod, "[<<\"/bin/nope\">>]", ""));
+        eventually("the start has failed", || is_in(&mut port, &pod, "backing_off"));
+    }
+    port.ok("apply", &machine.pod("short", "exit 3", ""));
+    eventually("a run has ended", || is_in(&mut port, "short", "backing_off"));
+    eventually("all children are reaped", || children_of(port.pid()).is_empty());
+}
+
+/// The pids of a process's children, dead ones included.
+fn children_of(pid: i32) -> Vec<String> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).expect("it lives");
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
 fn parent_of(pid: i32) -> i32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a PPid line");

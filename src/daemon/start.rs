@@ -13,7 +13,7 @@ use crate::port::session::Session;
 use crate::port::stdio::Pipes;
 use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
-use crate::runtime::container::{ContainerRuntime, Leftover, Surroundings, leftovers};
+use crate::runtime::container::{ContainerRuntime, Leftover, Surroundings, leftovers, reaper};
 use crate::runtime::{Events, Runtime};
 use crate::store::{DurableStore, MemoryStore, Store};
 
@@ -122,6 +122,7 @@ async fn containers(
     // See `shim`: shims become our children when their makers end.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| system("become a subreaper", &errno.into()))?;
+    reaper::begin().map_err(|error| system("watch over children", &error))?;
     let cgroups = Cgroups::new(trees, &options.cgroup_parent, &options.run_dir);
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let shim_cgroups = cgroups.of_shims(&own);

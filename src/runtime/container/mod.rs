@@ -20,6 +20,7 @@ use super::{Events, StartOrder};
 pub mod cgroup;
 mod launch;
 mod leftover;
+pub(crate) mod reaper;
 mod run;
 mod run_dir;
 mod shim;

@@ -2,24 +2,21 @@
 //!
 //! The process that is spawned makes the shim as its child and ends: the shim's
 //! pid is known from its greeting. The daemon is a subreaper, so that the shim
-//! is its child from then on; an orphan would stay a zombie wherever the first
-//! process does not reap, as in many containers.
+//! is its child from then on ([`super::reaper`]); an orphan would stay a zombie
+//! wherever the first process does not reap, as in many containers.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::frame::{Decoder, encode};
 use tank_shim::protocol::{FromShim, SOCKET_FILE, ToShim};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::task::spawn_local;
 
 use crate::poll::register;
 
@@ -45,11 +42,7 @@ impl Shim {
             .stdout(Stdio::from(lock))
             .stderr(Stdio::null())
             .spawn()?;
-        let pid = Pid::from_child(&starter);
-        let shim = Self::new(UnixStream::from_std(ours)?, pid)?;
-        let starter = register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-        spawn_local(async move { reap(&starter).await });
-        Ok(shim)
+        Self::new(UnixStream::from_std(ours)?, Pid::from_child(&starter))
     }
 
     /// Connects to a shim that somebody else has started. The directory's
@@ -114,15 +107,8 @@ impl Shim {
 
     /// Waits for the shim's death.
     pub(super) async fn died(&self) {
-        reap(&self.process).await;
+        // A pidfd is readable once its process has ended (pidfd_open(2)); one
+        // that cannot be polled is the run directory's lock to judge.
+        let _ = self.process.readable().await;
     }
-}
-
-/// Waits for a process to end and collects its status when it is our child.
-async fn reap(process: &AsyncFd<OwnedFd>) {
-    // A pidfd is readable once its process has ended (pidfd_open(2)); one that
-    // cannot be polled is the run directory's lock to judge.
-    let _ = process.readable().await;
-    // ECHILD: a shim of an earlier port program is not ours to reap.
-    let _ = waitid(WaitId::PidFd(process.get_ref().as_fd()), WaitIdOptions::EXITED);
 }
