@@ -232,3 +232,17 @@ fn a_client_runtime_that_never_answers_does_not_hold_up_the_end() {
     port.hang_up();
     assert_eq!(port.wait().code(), Some(0));
 }
+
+#[test]
+fn a_client_that_goes_right_after_a_delete_does_not_hold_up_the_end() {
+    let mut port = Port::start(&["--store", "memory", "--runtime", "client"]);
+    port.ask("apply", POD);
+    let start = port.asked("start");
+    port.send(&format!("{{{start}, {{ok, #{{host_pid => nil}}}}}}"));
+    eventually("the run is live", || {
+        port.ok("status", "<<\"web\">>").to_string().contains("status => running")
+    });
+    port.ok("delete", "<<\"web\">>");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+}

@@ -280,6 +280,24 @@ impl Daemon {
         while let Some(command) = self.core.poll_command() {
             self.carry_out(command);
         }
+        if !self.is_connected {
+            self.answer_for_client();
+        }
+    }
+
+    /// What a client that is gone has been or would be asked, it never answers:
+    /// those actions fail here, or the end would wait for them for ever.
+    fn answer_for_client(&mut self) {
+        let Runtime::Client(runtime) = &mut self.runtime else { return };
+        let unsent = std::iter::from_fn(|| runtime.poll_message()).filter_map(|message| {
+            let ToClient::Ask(_, _, purpose) = message else { return None };
+            Some(purpose)
+        });
+        let purposes: Vec<_> = self.session.take_asked().into_iter().chain(unsent).collect();
+        for purpose in purposes {
+            let gone = Term::binary("the client is gone");
+            self.take_work(Work::Answer(purpose, Err(gone)));
+        }
     }
 
     /// Delivers what the core has to say, and sets the alarm.
@@ -380,11 +398,6 @@ impl Daemon {
         }
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
         self.request(Waiter::Gone, Request::Shutdown { stop_pods });
-        // What a client was asked and has not answered it never will.
-        for purpose in self.session.take_asked() {
-            let gone = Term::binary("the client is gone");
-            self.take_work(Work::Answer(purpose, Err(gone)));
-        }
     }
 
     async fn close(&mut self) {

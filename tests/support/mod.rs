@@ -100,6 +100,18 @@ impl Port {
         }
     }
 
+    /// Waits for the program to ask for `op`; the id to answer under.
+    pub(crate) fn asked(&mut self, op: &str) -> i64 {
+        loop {
+            let frame = self.recv();
+            if let Some([id, found, _]) = frame.as_tuple()
+                && found.is_atom(op)
+            {
+                return id.as_i64().expect("a request has an id");
+            }
+        }
+    }
+
     /// The error that answers a request.
     pub(crate) fn error(&mut self, op: &str, args: &str) -> Term<'static> {
         self.call(op, args).expect_err("the request is refused")
