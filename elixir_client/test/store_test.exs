@@ -192,6 +192,25 @@ defmodule Tank.StoreTest do
       assert message =~ "#PID"
     end
 
+    test "one that is killed is followed by another, and nothing stored is lost" do
+      r = start_reconciler!()
+      :ok = Tank.apply(pod("web"))
+      :ok = Reconciler.sync(r)
+      %{"web" => old} = Reconciler.running(r)
+      Process.exit(r, :kill)
+
+      new =
+        eventually("another reconciler", fn ->
+          pid = Process.whereis(:store_test)
+          pid != r && pid
+        end)
+
+      assert :ok = Reconciler.sync(new, 30_000)
+      assert %{"web" => pid} = Tank.running()
+      assert pid != old
+      eventually("the old run is gone", fn -> not Process.alive?(old) end)
+    end
+
     test "without it the store goes on" do
       start_reconciler!()
       :ok = Tank.apply(pod("web"))
