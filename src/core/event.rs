@@ -118,7 +118,8 @@ pub struct Observation {
     /// when nothing did, or when the store could not be read, which leaves the
     /// desired state as it was. The first observation must have read it.
     pub desired: Option<DesiredChange>,
-    /// Every run the runtime knows, ended and unacknowledged ones included.
+    /// Every run the runtime knows, ended and unacknowledged ones included. In
+    /// any order; that of the pods' names is much the cheapest.
     pub runs: Vec<ObservedRun>,
 }
 

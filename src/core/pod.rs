@@ -21,7 +21,7 @@ use super::time::Millis;
 /// All that the core knows of one pod.
 #[derive(Debug, Default)]
 pub(super) struct Pod {
-    desired: Option<StoredPod>,
+    desired: Option<Stored>,
     /// What the current or last run was made from.
     tracked: Option<Tracked>,
     state: State,
@@ -43,6 +43,15 @@ pub(super) struct Pod {
     /// The generation that was last acknowledged to a client.
     acknowledged: Revision,
     announced: Option<Announced>,
+}
+
+/// What the store holds of a pod. A pass looks at every pod, so that what is
+/// rare is kept out of the way.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) generation: Revision,
+    pub(super) spec: Arc<PodSpec>,
+    pub(super) verdict: Option<Box<Verdict>>,
 }
 
 #[derive(Debug)]
@@ -96,7 +105,7 @@ impl Default for State {
 
 /// What is desired of the pod.
 impl Pod {
-    pub(super) fn desired(&self) -> Option<&StoredPod> {
+    pub(super) fn desired(&self) -> Option<&Stored> {
         self.desired.as_ref()
     }
 
@@ -109,12 +118,12 @@ impl Pod {
         {
             // Only before its first run can others know of a verdict we do not.
             if self.tracked.is_none() && old.verdict.is_none() {
-                old.verdict = stored.verdict;
+                old.verdict = stored.verdict.map(Box::new);
             }
             return false;
         }
         let is_change = self.desired.as_ref().is_none_or(|old| old.spec != stored.spec);
-        self.desired = Some(stored);
+        self.desired = Some(Stored::new(stored));
         is_change
     }
 
@@ -330,7 +339,7 @@ impl Pod {
     /// Takes over the verdict of an earlier program.
     fn retire(&mut self, fx: &mut Effects) {
         let desired = self.desired.as_ref().expect("a verdict is passed on a desired pod");
-        let verdict = desired.verdict.clone().expect("the table saw a verdict");
+        let verdict = desired.verdict.as_deref().expect("the table saw a verdict").clone();
         self.tracked = Some(Tracked::new(desired));
         self.retries = verdict.retries;
         self.last = Some(Box::new(LastExit { exit: verdict.exit, at: fx.now }));
@@ -556,7 +565,7 @@ impl Pod {
         let is_of_this_run = self.is_terminal() && self.incarnation == incarnation;
         match &mut self.desired {
             Some(desired) if is_of_this_run && desired.generation == generation => {
-                desired.verdict = Some(verdict);
+                desired.verdict = Some(Box::new(verdict));
             }
             _ => self.record_verdict(name, fx),
         }
@@ -794,13 +803,20 @@ impl Pod {
     }
 }
 
+impl Stored {
+    fn new(stored: StoredPod) -> Self {
+        let StoredPod { generation, spec, verdict } = stored;
+        Self { generation, spec, verdict: verdict.map(Box::new) }
+    }
+}
+
 impl Tracked {
-    fn new(desired: &StoredPod) -> Self {
+    fn new(desired: &Stored) -> Self {
         Self { generation: desired.generation, spec: Arc::clone(&desired.spec) }
     }
 
     /// Specs are compared only where generations differ.
-    fn is_of(&self, desired: &StoredPod) -> bool {
+    fn is_of(&self, desired: &Stored) -> bool {
         self.generation == desired.generation || self.spec == desired.spec
     }
 }
@@ -815,5 +831,15 @@ fn exit_text(exit: &Exit) -> String {
         Exit::Exited(status) => format!("exited with status {status}"),
         Exit::Signaled(signal) => format!("ended by signal {signal}"),
         Exit::Failed(failure) => failure.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_small_since_a_pass_looks_at_each() {
+        assert!(size_of::<Pod>() <= 192, "{} bytes", size_of::<Pod>());
     }
 }

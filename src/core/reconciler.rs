@@ -12,7 +12,7 @@ use super::event::{
     Revision, StoredPod, Ticket,
 };
 use super::failure::{Code, Failure, Place};
-use super::pod::Pod;
+use super::pod::{Pod, Stored};
 use super::resync::Resync;
 use super::sightings;
 use super::spec::{Name, PodSpec};
@@ -261,7 +261,7 @@ impl Reconciler {
         self.fx.abandon(ticket);
     }
 
-    fn desired(&self, pod: &Name) -> Option<&StoredPod> {
+    fn desired(&self, pod: &Name) -> Option<&Stored> {
         self.pods.get(pod).and_then(Pod::desired)
     }
 
@@ -485,7 +485,7 @@ fn is_answered_late(request: &Request) -> bool {
     }
 }
 
-fn described(stored: &StoredPod) -> Desired {
+fn described(stored: &Stored) -> Desired {
     Desired { generation: stored.generation, spec: Arc::clone(&stored.spec) }
 }
 
