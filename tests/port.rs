@@ -246,3 +246,30 @@ fn a_client_that_goes_right_after_a_delete_does_not_hold_up_the_end() {
     port.hang_up();
     assert_eq!(port.wait().code(), Some(0));
 }
+
+#[test]
+fn answers_that_nobody_reads_do_not_pile_up() {
+    let mut port = idle();
+    let value = "v".repeat(1 << 20);
+    let image = format!("image => <<\"a\">>, env => #{{<<\"K\">> => <<\"{value}\">>}}");
+    port.ok("apply", &POD.replace("image => <<\"a\">>", &image));
+    let ids: Vec<i64> = (0..200).map(|_| port.ask("list", "nil")).collect();
+    for id in ids {
+        let answer = port.answer(id).expect("a list");
+        assert_eq!(answer.as_list().map(<[_]>::len), Some(1));
+    }
+    assert!(port.peak_memory_kib() < 100 << 10, "{} KiB", port.peak_memory_kib());
+}
+
+#[test]
+fn requests_beyond_the_bound_on_work_in_flight_are_refused() {
+    let mut port = Port::start(&["--store", "memory", "--runtime", "client"]);
+    port.ok("apply", POD);
+    port.asked("start");
+    // No pass settles while the start is not answered.
+    let ids: Vec<i64> = (0..70_000).map(|_| port.ask("sync", "nil")).collect();
+    let last = ids.last().expect("there are many");
+    assert_eq!(code(&port.answer(*last).expect_err("one too many")), "busy");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+}

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::core::action::{Action, Command, Reply};
 use crate::core::event::{ActionId, Event, Incarnation, Observation, Outcome, Request, Ticket};
+use crate::core::failure::{Code, Failure};
 use crate::core::reconciler::Reconciler;
 use crate::core::spec::Name;
 use crate::core::time::Millis;
@@ -54,8 +55,10 @@ pub struct Daemon {
     session: Session,
     is_connected: bool,
     alarm: clock::Alarm,
-    tickets: BTreeMap<Ticket, Waiter>,
+    tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
+    /// What all that wait for a reply cost.
+    waiting_bytes: usize,
     starting: BTreeMap<ActionId, (Name, Incarnation)>,
     on_disconnect: OnDisconnect,
     run_until: Option<Millis>,
@@ -65,6 +68,21 @@ pub struct Daemon {
     host: Option<Term<'static>>,
     _data_dir: Option<lock::DirLock>,
     run_dir: Option<lock::DirLock>,
+}
+
+/// Bytes that requests in flight may take, beyond which they are refused: a
+/// disk that hangs, or a pass that never settles, must not make the program
+/// grow for as long as a client asks.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What a request in flight costs beside its frame.
+const WAITING_BYTES: usize = 1 << 10;
+
+/// A request that the core has not answered.
+#[derive(Debug)]
+struct Waiting {
+    waiter: Waiter,
+    bytes: usize,
 }
 
 /// Who waits for a reply of the core.
@@ -129,7 +147,8 @@ impl Daemon {
         let mut has_just_read = false;
         self.obey();
         loop {
-            self.drain()?;
+            self.serve();
+            self.alarm.set(self.core.poll_deadline())?;
             if let Some(end) = self.end {
                 self.close().await;
                 return Ok(end);
@@ -200,16 +219,36 @@ impl Daemon {
             return false;
         }
         self.session.push(bytes);
-        while let Some(work) = self.session.next_work() {
-            self.take_work(work);
-        }
         true
+    }
+
+    /// Delivers what there is to say, and does what the client has asked for as
+    /// long as it reads the answers: a short request can have a long one.
+    fn serve(&mut self) {
+        loop {
+            self.tell();
+            self.write_now();
+            let mut has_worked = false;
+            while self.end.is_none()
+                && !self.session.is_backlogged()
+                && let Some(work) = self.session.next_work()
+            {
+                self.take_work(work);
+                self.tell();
+                has_worked = true;
+            }
+            if !has_worked {
+                return;
+            }
+        }
     }
 
     fn take_work(&mut self, work: Work) {
         match work {
-            Work::Call(id, Call::Core(request)) => self.take_request(id, request),
-            Work::Call(_, Call::Subscribe { .. }) | Work::Cast(Cast::Credit(_)) => {
+            Work::Call { id, call: Call::Core(request), bytes } => {
+                self.take_request(id, request, bytes);
+            }
+            Work::Call { call: Call::Subscribe { .. }, .. } | Work::Cast(Cast::Credit(_)) => {
                 unreachable!("the session keeps its own books")
             }
             Work::Cast(Cast::Nudge) => self.handle(Event::Nudged),
@@ -229,7 +268,7 @@ impl Daemon {
         }
     }
 
-    fn take_request(&mut self, id: i64, request: Request) {
+    fn take_request(&mut self, id: i64, request: Request, bytes: usize) {
         if let Request::Apply(spec) | Request::Create(spec) = &request
             && let Err(failure) = self.runtime.check(spec)
         {
@@ -238,15 +277,19 @@ impl Daemon {
         }
         let waiter = match request {
             Request::Shutdown { .. } => Waiter::LastCall(id),
+            _ if self.waiting_bytes > WAITING_BYTES_MAX => {
+                return self.session.refuse(id, too_many().into());
+            }
             _ => Waiter::Client(id),
         };
-        self.request(waiter, request);
+        self.request(waiter, request, bytes + WAITING_BYTES);
     }
 
-    fn request(&mut self, waiter: Waiter, request: Request) {
+    fn request(&mut self, waiter: Waiter, request: Request, bytes: usize) {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.tickets.insert(ticket, waiter);
+        self.tickets.insert(ticket, Waiting { waiter, bytes });
+        self.waiting_bytes += bytes;
         self.handle(Event::Requested(ticket, request));
     }
 
@@ -300,8 +343,8 @@ impl Daemon {
         }
     }
 
-    /// Delivers what the core has to say, and sets the alarm.
-    fn drain(&mut self) -> io::Result<()> {
+    /// Hands what the core has to say to the session.
+    fn tell(&mut self) {
         if self.core.is_ready()
             && let Some(host) = self.host.take()
         {
@@ -315,8 +358,6 @@ impl Daemon {
             self.deliver(&reply);
         }
         self.send_client_orders();
-        self.write_now();
-        self.alarm.set(self.core.poll_deadline())
     }
 
     fn carry_out(&mut self, command: Command) {
@@ -343,7 +384,8 @@ impl Daemon {
     }
 
     fn deliver(&mut self, reply: &Reply) {
-        let Some(waiter) = self.tickets.remove(&reply.ticket) else { return };
+        let Some(Waiting { waiter, bytes }) = self.tickets.remove(&reply.ticket) else { return };
+        self.waiting_bytes -= bytes;
         match waiter {
             Waiter::Client(id) | Waiter::LastCall(id) => match &reply.result {
                 Ok(response) => self.session.answer(id, Ok(translate::response(response))),
@@ -397,7 +439,7 @@ impl Daemon {
             self.run_until = Some(clock::now().after(delay_ms));
         }
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
-        self.request(Waiter::Gone, Request::Shutdown { stop_pods });
+        self.request(Waiter::Gone, Request::Shutdown { stop_pods }, 0);
     }
 
     async fn close(&mut self) {
@@ -412,4 +454,9 @@ impl Daemon {
             lock.remove();
         }
     }
+}
+
+fn too_many() -> Failure {
+    Failure::new(Code::Busy, "too many requests wait for an answer")
+        .hint("wait for some of the answers, then ask again")
 }

@@ -22,8 +22,15 @@ const OUTPUT_BYTES_MAX: usize = 8 << 20;
 /// What a frame asks of the loop.
 #[derive(Debug)]
 pub enum Work {
-    /// A request of the client, to be answered under its id.
-    Call(i64, Call),
+    /// A request of the client.
+    Call {
+        /// To be answered under this id.
+        id: i64,
+        /// What is asked.
+        call: Call,
+        /// How long its frame was.
+        bytes: usize,
+    },
     /// A word of the client.
     Cast(Cast),
     /// The answer to a request of ours.
@@ -111,7 +118,10 @@ impl Session {
                     None
                 }
             },
-            Ok(Incoming::Request { id, op, args }) => self.take_request(id, &op, &args),
+            Ok(Incoming::Request { id, op, args }) => {
+                let call = self.take_request(id, &op, &args)?;
+                Some(Work::Call { id, call, bytes: frame.len() })
+            }
             Ok(Incoming::Reply { id, result }) => self.take_reply(id, result),
         }
     }
@@ -130,14 +140,14 @@ impl Session {
         None
     }
 
-    fn take_request(&mut self, id: i64, op: &str, args: &Term<'_>) -> Option<Work> {
+    fn take_request(&mut self, id: i64, op: &str, args: &Term<'_>) -> Option<Call> {
         match translate::call(op, args) {
             Ok(Call::Subscribe { credits }) => {
                 let seq = self.subscribe(credits);
                 self.answer(id, Ok(Term::map([(Term::atom("seq"), Term::Integer(seq))])));
                 None
             }
-            Ok(call) => Some(Work::Call(id, call)),
+            Ok(call) => Some(call),
             Err(refusal) => {
                 self.refuse(id, refusal);
                 None
@@ -186,20 +196,29 @@ impl Session {
     fn grant(&mut self, count: u64) {
         let Some(notices) = &mut self.notices else { return };
         notices.credits = notices.credits.saturating_add(count);
-        if notices.has_missed && notices.credits > 0 {
-            notices.has_missed = false;
-            self.send_notice(Term::atom("resync"));
-        }
+        self.own_up();
     }
 
-    /// Tells a subscriber, as far as its credit goes.
+    /// Tells a subscriber, as far as its credit goes. One that does not read
+    /// gets no more than one that has no credit, however much it has.
     pub fn notify(&mut self, notice: &Notice) {
+        let is_backlogged = self.is_backlogged();
         match &mut self.notices {
-            Some(notices) if notices.credits > 0 && !notices.has_missed => {
+            Some(notices) if notices.credits > 0 && !notices.has_missed && !is_backlogged => {
                 self.send_notice(translate::notice(notice));
             }
             Some(notices) => notices.has_missed = true,
             None => {}
+        }
+    }
+
+    /// Says that notices were dropped, as soon as there is room to say so.
+    fn own_up(&mut self) {
+        let is_backlogged = self.is_backlogged();
+        let Some(notices) = &mut self.notices else { return };
+        if notices.has_missed && notices.credits > 0 && !is_backlogged {
+            notices.has_missed = false;
+            self.send_notice(Term::atom("resync"));
         }
     }
 
@@ -224,6 +243,7 @@ impl Session {
     /// `count` bytes have been written.
     pub fn advance(&mut self, count: usize) {
         self.writer.advance(count);
+        self.own_up();
     }
 
     /// Whether the client should read before it asks for more.
@@ -236,5 +256,65 @@ impl Session {
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.reader.is_partial()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::spec::Name;
+
+    /// A session whose client has this much credit.
+    fn subscribed(credits: u64) -> Session {
+        let mut session = Session::default();
+        session.subscribe(credits);
+        session
+    }
+
+    fn gone() -> Notice {
+        Notice::PodGone { pod: Name::new("web").unwrap() }
+    }
+
+    fn read_all(session: &mut Session) -> Vec<String> {
+        let mut reader = FrameReader::default();
+        while !session.output().is_empty() {
+            reader.push(session.output());
+            session.advance(session.output().len());
+        }
+        let frames = std::iter::from_fn(|| reader.next_frame());
+        frames
+            .map(|frame| match frame {
+                Frame::Whole(frame) => erlang_term_format::decode(&frame).unwrap().to_string(),
+                Frame::TooLarge { claimed } => panic!("we claimed {claimed} bytes"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_subscriber_that_does_not_read_costs_no_more_than_the_bound() {
+        let mut session = subscribed(u64::MAX);
+        for _ in 0..OUTPUT_BYTES_MAX / 10 {
+            session.notify(&gone());
+        }
+        assert!(session.output().len() < OUTPUT_BYTES_MAX + 100);
+        let read = read_all(&mut session);
+        let (last, others) = read.split_last().unwrap();
+        assert_eq!(*last, format!("{{notice,{},resync}}", read.len()));
+        assert!(others.iter().all(|notice| notice.ends_with("{gone,<<\"web\">>}}")));
+        session.notify(&gone());
+        assert_eq!(read_all(&mut session).len(), 1);
+    }
+
+    #[test]
+    fn a_subscriber_without_credit_is_told_once_that_it_missed_something() {
+        let mut session = subscribed(1);
+        for _ in 0..3 {
+            session.notify(&gone());
+        }
+        assert_eq!(read_all(&mut session), ["{notice,1,{gone,<<\"web\">>}}"]);
+        session.grant(2);
+        session.notify(&gone());
+        let expected = ["{notice,2,resync}", "{notice,3,{gone,<<\"web\">>}}"];
+        assert_eq!(read_all(&mut session), expected);
     }
 }

@@ -49,6 +49,15 @@ impl Port {
         i32::try_from(self.child.id()).expect("pids are small")
     }
 
+    /// The most memory that the program ever had.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the port lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).expect("a number of kB")
+    }
+
     /// Sends a term in Erlang's text form.
     pub(crate) fn send(&mut self, source: &str) {
         let term = text::parse(source).expect("the test's term is well-formed");
