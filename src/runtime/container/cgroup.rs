@@ -15,8 +15,7 @@ use tank_shim::protocol::{Cgroup, Join, ShimCgroup};
 
 use crate::core::spec::Limits;
 
-/// The group that holds the shims themselves. No pod can have this name: names
-/// begin with a letter or a digit.
+/// The group that holds the shims themselves.
 const SHIMS: &str = "_shims";
 
 /// Controllers that limits need.
@@ -109,7 +108,7 @@ impl Trees {
     }
 }
 
-/// One port program's part of the trees: `<parent>/<instance>/<pod>`.
+/// One port program's part of the trees: `<parent>/<instance>/<pod>.pod`.
 #[derive(Debug, Clone)]
 pub struct Cgroups {
     trees: Trees,
@@ -155,7 +154,7 @@ impl Cgroups {
     pub fn of_pod(&self, pod: &str, limits: &Limits) -> Result<Vec<Cgroup>, &'static str> {
         let mut groups: BTreeMap<PathBuf, Cgroup> = BTreeMap::new();
         if let Some((root, _)) = &self.trees.v2 {
-            let path = self.path(root, pod);
+            let path = self.pod_dir(root, pod);
             groups.insert(path.clone(), group(&path, Join::Clone));
         }
         for (controller, is_wanted) in [
@@ -167,7 +166,7 @@ impl Cgroups {
                 continue;
             }
             let (root, layout) = self.trees.root_of(controller).ok_or(controller)?;
-            let path = self.path(root, pod);
+            let path = self.pod_dir(root, pod);
             let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
             entry.files.extend(files(controller, layout, limits));
         }
@@ -201,7 +200,7 @@ impl Cgroups {
 
     /// Every directory a pod may have, whatever its limits were.
     pub fn dirs_of_pod(&self, pod: &str) -> Vec<PathBuf> {
-        self.trees.pod_roots().map(|root| self.path(root, pod)).collect()
+        self.trees.pod_roots().map(|root| self.pod_dir(root, pod)).collect()
     }
 
     /// Removes what is empty of this instance, up to the parent.
@@ -211,6 +210,12 @@ impl Cgroups {
                 let _ = fs::remove_dir(dir);
             }
         }
+    }
+
+    /// The kernel's own files lie in the same directory, and some of their
+    /// names are names that a pod may have (`tasks`, `memory.max`): none ends so.
+    fn pod_dir(&self, root: &Path, pod: &str) -> PathBuf {
+        self.path(root, &format!("{pod}.pod"))
     }
 
     fn path(&self, root: &Path, leaf: &str) -> PathBuf {
@@ -304,10 +309,10 @@ mod tests {
         assert_eq!(
             rendered(&groups),
             [
-                "/sys/fs/cgroup/cpu/tank/I/web Tasks cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000",
-                "/sys/fs/cgroup/memory/tank/I/web Tasks memory.limit_in_bytes=1048576",
-                "/sys/fs/cgroup/pids/tank/I/web Tasks pids.max=10",
-                "/sys/fs/cgroup/unified/tank/I/web Clone",
+                "/sys/fs/cgroup/cpu/tank/I/web.pod Tasks cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000",
+                "/sys/fs/cgroup/memory/tank/I/web.pod Tasks memory.limit_in_bytes=1048576",
+                "/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=10",
+                "/sys/fs/cgroup/unified/tank/I/web.pod Clone",
             ]
         );
     }
@@ -317,7 +322,9 @@ mod tests {
         let groups = cgroups(V2, &["memory", "pids", "cpu"]).of_pod("web", &all_limits()).unwrap();
         assert_eq!(
             rendered(&groups),
-            ["/sys/fs/cgroup/tank/I/web Clone memory.max=1048576 pids.max=10 cpu.max=50000 100000"]
+            [
+                "/sys/fs/cgroup/tank/I/web.pod Clone memory.max=1048576 pids.max=10 cpu.max=50000 100000"
+            ]
         );
     }
 
@@ -326,7 +333,7 @@ mod tests {
         let v1 = HYBRID.lines().take(4).collect::<Vec<_>>().join("\n");
         let limits = Limits { pids: Some(10), ..Limits::default() };
         let groups = cgroups(&v1, &[]).of_pod("web", &limits).unwrap();
-        assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web Tasks pids.max=10"]);
+        assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=10"]);
     }
 
     #[test]
