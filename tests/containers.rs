@@ -286,6 +286,51 @@ fn the_end_of_stdin_lets_pods_stop_by_themselves_when_told_so() {
 }
 
 #[test]
+fn a_client_that_goes_after_it_said_keep_keeps_its_pods() {
+    let Some(machine) = Machine::new("keep, then gone") else { return };
+    let machine = machine.with(&["--on-disconnect", "stop", "--stop-grace-ms", "300"]);
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("apply", &machine.pod("slow", "trap '' TERM; sleep 1000 & wait", ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    // A stop in flight keeps the answer waiting until the client is gone.
+    port.ok("delete", "<<\"slow\">>");
+    port.ask("shutdown", "#{pods => keep}");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+    assert!(is_alive(pid));
+}
+
+#[test]
+fn a_client_of_another_protocol_is_a_client_that_is_gone() {
+    let Some(machine) = Machine::new("mismatch") else { return };
+    let mut port = machine.port();
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    port.kill();
+    let machine = machine.with(&["--on-disconnect", "stop"]);
+    let args = machine.args();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut port = Port::start_without_greeting(&args);
+    port.send("{hello, #{protocol => 99}}");
+    assert_eq!(port.wait().code(), Some(3));
+    assert!(!machine.run_dir("web").exists());
+}
+
+#[test]
+fn names_that_mean_something_in_a_cgroup_are_names_of_pods_too() {
+    let Some(machine) = Machine::new("cgroup names") else { return };
+    let mut port = machine.port();
+    for pod in ["tasks", "cgroup.procs", "memory.max"] {
+        let limits = ", limits => #{memory => 50000000}";
+        port.ok("apply", &machine.pod(pod, "sleep 1000", limits));
+        port.ok("sync", "nil");
+        assert!(is_in(&mut port, pod, "running"), "{}", status(&mut port, pod));
+    }
+}
+
+#[test]
 fn a_pod_that_is_stuck_in_its_start_holds_up_nobody_and_can_be_deleted() {
     let Some(machine) = Machine::new("stuck start") else { return };
     let wrapper = machine.dir.path().join("shim");

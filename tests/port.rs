@@ -273,3 +273,23 @@ fn requests_beyond_the_bound_on_work_in_flight_are_refused() {
     port.hang_up();
     assert_eq!(port.wait().code(), Some(0));
 }
+
+#[test]
+fn a_connection_that_breaks_is_a_client_that_is_gone() {
+    // A socket whose peer is closed with answers unread is reset: to read from
+    // it is an error and not its end.
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    let theirs: std::os::fd::OwnedFd = theirs.into();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tank"))
+        .args(["port", "--store", "memory", "--runtime", "none"])
+        .stdin(theirs.try_clone().expect("a descriptor"))
+        .stdout(theirs)
+        .spawn()
+        .expect("the program starts");
+    let mut hello = [0; 4];
+    let mut stream = &ours;
+    std::io::Read::read_exact(&mut stream, &mut hello).expect("a greeting");
+    std::io::Write::write_all(&mut stream, &[0, 0, 0, 1, 131]).expect("the port lives");
+    drop(ours);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}

@@ -93,7 +93,7 @@ enum Waiter {
     /// The client, and then the program ends.
     LastCall(i64),
     /// Nobody: the client is gone and the program ends.
-    Gone,
+    Gone(End),
 }
 
 /// How the program ends.
@@ -153,23 +153,23 @@ impl Daemon {
                 self.close().await;
                 return Ok(end);
             }
-            if std::mem::take(&mut has_just_read)
-                && let Some(count) = self.spin(&mut buffer)?
-            {
-                has_just_read = self.take_input(&buffer[..count]);
-                continue;
-            }
-            match self.sleep(&mut hangups, &mut buffer).await {
+            let soon =
+                if std::mem::take(&mut has_just_read) { self.spin(&mut buffer) } else { None };
+            let wake = match soon {
+                Some(read) => Wake::Read(read),
+                None => self.sleep(&mut hangups, &mut buffer).await,
+            };
+            match wake {
                 Wake::Read(Ok(count)) => has_just_read = self.take_input(&buffer[..count]),
                 Wake::Wrote(Ok(count)) => self.session.advance(count),
                 Wake::Read(Err(error)) | Wake::Wrote(Err(error)) => {
                     tracing::info!(%error, "the client is gone");
-                    self.disconnect();
+                    self.disconnect(End::Done);
                 }
                 Wake::Event(event) => self.handle(event),
                 Wake::News(news) => self.take_news(news),
                 Wake::Time => self.handle(Event::Woke),
-                Wake::Hangup => self.disconnect(),
+                Wake::Hangup => self.disconnect(End::Done),
             }
         }
     }
@@ -194,19 +194,18 @@ impl Daemon {
 
     /// Looks for input for a moment: the next request of a client that waits
     /// for each answer arrives within microseconds.
-    fn spin(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    fn spin(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
         if !self.may_spin || self.session.is_backlogged() || !self.is_connected {
-            return Ok(None);
+            return None;
         }
         let began = Instant::now();
         while began.elapsed() < SPIN && self.news.is_empty() && self.happened.is_empty() {
-            match self.pipes.try_read(buffer) {
-                Ok(None) => std::hint::spin_loop(),
-                Ok(count) => return Ok(count),
-                Err(error) => return Err(error),
+            match self.pipes.try_read(buffer).transpose() {
+                None => std::hint::spin_loop(),
+                read => return read,
             }
         }
-        Ok(None)
+        None
     }
 
     /// Says whether the client is still there.
@@ -215,7 +214,7 @@ impl Daemon {
             if self.session.is_partial() {
                 tracing::warn!("the client is gone in the middle of a frame");
             }
-            self.disconnect();
+            self.disconnect(End::Done);
             return false;
         }
         self.session.push(bytes);
@@ -264,7 +263,10 @@ impl Daemon {
                     self.handle(event);
                 }
             }
-            Work::Hangup => self.end = Some(End::Mismatch),
+            Work::Hangup => {
+                self.write_now();
+                self.disconnect(End::Mismatch);
+            }
         }
     }
 
@@ -391,10 +393,12 @@ impl Daemon {
                 Ok(response) => self.session.answer(id, Ok(translate::response(response))),
                 Err(failure) => self.session.refuse(id, failure.clone().into()),
             },
-            Waiter::Gone => {}
+            Waiter::Gone(_) => {}
         }
-        if !matches!(waiter, Waiter::Client(_)) {
-            self.end = Some(End::Done);
+        match waiter {
+            Waiter::Client(_) => {}
+            Waiter::LastCall(_) => self.end = Some(End::Done),
+            Waiter::Gone(end) => self.end = Some(end),
         }
     }
 
@@ -430,16 +434,24 @@ impl Daemon {
         }
     }
 
-    /// The client is gone: what becomes of its pods was settled beforehand.
-    fn disconnect(&mut self) {
+    /// The client is gone: what becomes of its pods was settled beforehand,
+    /// unless it has said otherwise as its last word.
+    fn disconnect(&mut self, end: End) {
         if !std::mem::replace(&mut self.is_connected, false) {
             return;
+        }
+        if self.has_last_call() {
+            return self.answer_for_client();
         }
         if let OnDisconnect::StopAfter(delay_ms) = self.on_disconnect {
             self.run_until = Some(clock::now().after(delay_ms));
         }
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
-        self.request(Waiter::Gone, Request::Shutdown { stop_pods }, 0);
+        self.request(Waiter::Gone(end), Request::Shutdown { stop_pods }, 0);
+    }
+
+    fn has_last_call(&self) -> bool {
+        self.tickets.values().any(|waiting| matches!(waiting.waiter, Waiter::LastCall(_)))
     }
 
     async fn close(&mut self) {
