@@ -71,8 +71,12 @@ impl Plan {
         let container = &launch.container;
         let new_network = launch.network == Network::None;
         let rootfs_fd = open_rootfs(&container.rootfs)?;
-        let overlay_options =
-            format!("lowerdir=/proc/self/fd/{},upperdir=upper,workdir=work", rootfs_fd.as_raw_fd());
+        // Volatile: what is written does not outlive the run, so that the end of
+        // the mount need not wait until all of it is on the disk.
+        let overlay_options = format!(
+            "lowerdir=/proc/self/fd/{},upperdir=upper,workdir=work,volatile",
+            rootfs_fd.as_raw_fd()
+        );
         check(container)?;
         let argv = c_strings("argv", &container.argv)?;
         let (joins, join_paths) = open_joins(container)?;
