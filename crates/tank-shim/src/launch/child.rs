@@ -311,15 +311,15 @@ fn hide_the_host() -> Result<(), Stumble> {
     rustix::process::chdir(c"/").at(Step::DetachHostRoot)
 }
 
-/// Covers a file with `/dev/null`, a directory with an empty one.
+/// Covers a file with `/dev/null`, a directory with an empty one. Looks first:
+/// a bind that the kernel refuses costs it a grace period to undo.
 fn mask(path: &CStr) -> Result<(), Errno> {
-    match rustix::mount::mount_bind(c"/dev/null", path) {
-        Err(Errno::NOTDIR) => {
-            let flags = NO_SUID_DEV_EXEC | MountFlags::RDONLY;
-            mount(c"tmpfs", path, flags, c"nr_blocks=1,nr_inodes=1")
-        }
-        result => result,
+    let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let flags = NO_SUID_DEV_EXEC | MountFlags::RDONLY;
+        return mount(c"tmpfs", path, flags, c"nr_blocks=1,nr_inodes=1");
     }
+    rustix::mount::mount_bind(c"/dev/null", path)
 }
 
 fn protect(path: &CStr) -> Result<(), Errno> {
