@@ -6,6 +6,7 @@ mod error;
 mod order;
 mod parse;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -15,8 +16,21 @@ pub use error::SpecError;
 
 /// A name that is safe as a path, a cgroup and a hostname: 1 to 63 bytes of
 /// `a-z A-Z 0-9 . _ -`, first and last alphanumeric.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Arc<str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Name(Text);
+
+/// A name's text. A short one, as nearly all are, is in place: comparing and
+/// copying names is most of what a pass does, and must not touch other memory.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Text {
+    /// Up to `SHORT_BYTES_MAX` bytes, then zeroes.
+    Short { length: u8, bytes: [u8; SHORT_BYTES_MAX] },
+    /// More than that.
+    Long(Arc<str>),
+}
+
+/// What makes a name three words long.
+const SHORT_BYTES_MAX: usize = 22;
 
 impl Name {
     /// Longest name, in bytes.
@@ -29,25 +43,65 @@ impl Name {
         let inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let ends = bytes.first()?.is_ascii_alphanumeric() && bytes.last()?.is_ascii_alphanumeric();
         (bytes.len() <= Self::BYTES_MAX && ends && bytes.iter().all(inner))
-            .then(|| Self(text.into()))
+            .then(|| Self(Text::new(text)))
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Short { .. } => str::from_utf8(self.0.as_bytes()).expect("names are ASCII"),
+            Text::Long(text) => text,
+        }
+    }
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        let mut bytes = [0; SHORT_BYTES_MAX];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(text.into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// By text.
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.0, &other.0) {
+            // The zeroes after a shorter text are less than any byte of a name.
+            (Text::Short { bytes, .. }, Text::Short { bytes: others, .. }) => bytes.cmp(others),
+            (one, other) => one.as_bytes().cmp(other.as_bytes()),
+        }
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -212,4 +266,25 @@ pub enum IpSource {
     Dhcp,
     /// Tank's own allocation from this subnet, in CIDR form.
     Ipam(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_any_length_keep_their_text_and_its_order() {
+        let texts: Vec<String> = (1..=Name::BYTES_MAX)
+            .flat_map(|length| ["0", "a", "aB", "Z9", "a-b"].map(|text| text.repeat(length)))
+            .filter(|text| text.len() <= Name::BYTES_MAX)
+            .collect();
+        let names: Vec<Name> = texts.iter().map(|text| Name::new(text).expect(text)).collect();
+        for (text, name) in texts.iter().zip(&names) {
+            assert_eq!(name.as_str(), text);
+            for (other_text, other) in texts.iter().zip(&names) {
+                assert_eq!(name.cmp(other), text.cmp(other_text), "{text} {other_text}");
+                assert_eq!(name == other, text == other_text);
+            }
+        }
+    }
 }
