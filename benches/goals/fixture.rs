@@ -19,8 +19,9 @@ const NOW: Millis = Millis(1_000);
 /// A core and the world that it believes in.
 pub(crate) struct Fixture {
     core: Reconciler,
-    /// What the runtime holds: it answers each pass with all of it.
-    runs: BTreeMap<Name, Incarnation>,
+    /// What the runtime holds: it answers each pass with all of it, and keeps a
+    /// run's spec for as long as the run.
+    runs: BTreeMap<Name, (Incarnation, Arc<PodSpec>)>,
     revision: u64,
     ticket: u64,
 }
@@ -92,8 +93,8 @@ impl Fixture {
 
     fn outcome(&mut self, action: Action) -> Outcome {
         match action {
-            Action::Start { pod, incarnation, .. } => {
-                self.runs.insert(pod, incarnation);
+            Action::Start { pod, incarnation, spec } => {
+                self.runs.insert(pod, (incarnation, spec));
                 Outcome::Started(Ok(Started { host_pid: Some(4711) }))
             }
             Action::Stop { pod, .. } => {
@@ -119,7 +120,7 @@ impl Fixture {
     /// Answers an observation as the container runtime does: with a list of
     /// all runs, made for it.
     fn observed(&mut self, action: ActionId, desired: Option<DesiredChange>) {
-        let live = |(pod, incarnation): (&Name, &Incarnation)| ObservedRun {
+        let live = |(pod, (incarnation, _)): (&Name, &(Incarnation, _))| ObservedRun {
             pod: pod.clone(),
             incarnation: *incarnation,
             ended: None,

@@ -71,7 +71,7 @@ struct Launch {
 
 impl Scene {
     fn new() -> Result<Self, Box<dyn std::error::Error>> {
-        let (dir, state) = (temp_dir("/var/tmp")?, temp_dir("/run")?);
+        let (dir, state) = (temp_dir("/var/tmp")?, temp_dir(state_parent()?)?);
         let rootfs = rootfs(dir.path())?;
         let data = dir.path().join("data");
         let crun = Crun::new(dir.path(), &state.path().join("crun"), &rootfs, &WORKLOAD)?;
@@ -173,6 +173,13 @@ impl Race {
             .map(|launches| Sample::new(launches.iter().map(&part).collect()).percentile(percent));
         Row::beside(format!("{what}, p{percent}"), tank, "crun", peer)
     }
+}
+
+/// Where runtimes keep what does not outlive a reboot: `/run`, which is in memory
+/// on most machines. Where it is on a disk, another place that is in memory.
+fn state_parent() -> io::Result<&'static str> {
+    let in_memory = rustix::fs::statfs("/run")?.f_type == libc::TMPFS_MAGIC;
+    Ok(if in_memory { "/run" } else { "/dev/shm" })
 }
 
 fn temp_dir(below: &str) -> io::Result<TempDir> {
