@@ -203,6 +203,31 @@ fn kill_dash_9_of_the_program_leaves_pods_running_and_the_next_one_never_runs_th
 }
 
 #[test]
+fn shims_that_are_stuck_hold_up_the_beginning_once_and_not_one_after_the_other() {
+    let Some(machine) = Machine::new("stuck shims") else { return };
+    let mut port = machine.port();
+    let pods = ["one", "two", "three"];
+    for pod in pods {
+        port.ok("apply", &machine.pod(pod, "sleep 1000", ""));
+    }
+    port.ok("sync", "nil");
+    let pids = pods.map(|pod| host_pid(&mut port, pod));
+    for pid in pids {
+        let shim = Pid::from_raw(parent_of(pid)).expect("a pid");
+        rustix::process::kill_process(shim, Signal::STOP).expect("the shim lives");
+    }
+    port.kill();
+    let began = std::time::Instant::now();
+    let mut port = machine.port();
+    // A stuck shim is waited for three seconds.
+    assert!(began.elapsed() < std::time::Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(!pids.into_iter().any(is_alive));
+    eventually("the pods run again", || {
+        pods.into_iter().all(|pod| is_in(&mut port, pod, "running"))
+    });
+}
+
+#[test]
 fn a_killed_shim_takes_its_containers_along_and_counts_as_a_crash() {
     let Some(machine) = Machine::new("kill -9 of the shim") else { return };
     let mut port = machine.port();

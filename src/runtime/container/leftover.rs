@@ -5,10 +5,12 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::protocol::{FromShim, State};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::core::event::Incarnation;
@@ -42,9 +44,10 @@ pub struct Leftover {
     pub(super) shim: Shim,
 }
 
-/// Finds the runs that live and removes the remains of those that do not. What
-/// can be neither spoken to nor removed is logged and left: it keeps its own
-/// pod from starting, and no other.
+/// Finds the runs that live and removes the remains of those that do not, all
+/// at the same time: what is stuck holds up the beginning once. What can be
+/// neither spoken to nor removed is logged and left: it keeps its own pod from
+/// starting, and no other.
 ///
 /// # Errors
 /// `start_failed` when the run directory itself cannot be read.
@@ -55,16 +58,27 @@ pub async fn find(surroundings: &Surroundings) -> Result<Vec<Leftover>, Failure>
         Failure::new(Code::StartFailed, what).at(Place::Path, pods.display())
     };
     fs::create_dir_all(&pods).map_err(|error| failed(&error))?;
-    let mut found = Vec::new();
+    let surroundings = Rc::new(surroundings.clone());
+    let mut looks = JoinSet::new();
     for entry in fs::read_dir(&pods).map_err(|error| failed(&error))? {
         let path = entry.map_err(|error| failed(&error))?.path();
         let Some(pod) = path.file_name().and_then(|name| name.to_str()).and_then(Name::new) else {
             tracing::warn!(path = %path.display(), "not a run directory: left alone");
             continue;
         };
-        match look_at(surroundings, &path, pod).await {
+        let surroundings = Rc::clone(&surroundings);
+        looks.spawn_local(async move {
+            let looked = look_at(&surroundings, &path, pod).await;
+            looked.map_err(|error| (path, error))
+        });
+    }
+    let mut found = Vec::new();
+    for looked in looks.join_all().await {
+        match looked {
             Ok(leftover) => found.extend(leftover),
-            Err(error) => tracing::error!(path = %path.display(), %error, "cannot end a run"),
+            Err((path, error)) => {
+                tracing::error!(path = %path.display(), %error, "cannot end a run");
+            }
         }
     }
     Ok(found)
