@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use tank_shim::protocol::ShimCgroup;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
@@ -49,6 +50,7 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub struct ContainerRuntime {
     surroundings: Rc<Surroundings>,
+    turns: Rc<Semaphore>,
     runs: BTreeMap<Name, RunHandle>,
     events: Events,
 }
@@ -64,8 +66,12 @@ impl ContainerRuntime {
     /// program before this one.
     #[must_use]
     pub fn new(surroundings: Surroundings, leftovers: Vec<Leftover>, events: Events) -> Self {
-        let mut runtime =
-            Self { surroundings: Rc::new(surroundings), runs: BTreeMap::new(), events };
+        let mut runtime = Self {
+            surroundings: Rc::new(surroundings),
+            turns: Rc::new(Semaphore::new(1)),
+            runs: BTreeMap::new(),
+            events,
+        };
         for leftover in leftovers {
             let (pod, incarnation) = (leftover.pod.clone(), leftover.incarnation);
             let (orders, inbox) = unbounded_channel();
@@ -159,6 +165,7 @@ impl ContainerRuntime {
     fn context(&self, pod: &Name, incarnation: Incarnation) -> run::Context {
         run::Context {
             surroundings: Rc::clone(&self.surroundings),
+            turns: Rc::clone(&self.turns),
             pod: pod.clone(),
             incarnation,
             events: self.events.clone(),

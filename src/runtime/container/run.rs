@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tank_shim::protocol::{self as shim_protocol, FromShim, RunUntil, ToShim};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -48,6 +49,8 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) surroundings: Rc<Surroundings>,
+    /// Whoever holds it may keep the loop's thread busy with a spawn.
+    pub(super) turns: Rc<Semaphore>,
     pub(super) pod: Name,
     pub(super) incarnation: Incarnation,
     pub(super) events: Events,
@@ -129,7 +132,7 @@ async fn instant(at: Option<Instant>) {
 impl Context {
     async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, i32), Failure> {
         let request = launch::request(&self.surroundings, spec, self.incarnation)?;
-        let mut shim = self.spawn_shim()?;
+        let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
             launched = self.ask(&mut shim, ToShim::Launch(Box::new(request))) => launched,
             () = cancelled(orders) => Err(self.failure("cancel", "the start was cancelled")),
@@ -138,6 +141,17 @@ impl Context {
             shim.kill();
         }
         Ok((shim, launched?))
+    }
+
+    /// Spawns a shim on the loop's thread, which takes up to a millisecond: one
+    /// for each turn of the loop, so that however many pods start at once, a
+    /// client waits for one of them and not for all.
+    async fn spawn_in_turn(&self) -> Result<Shim, Failure> {
+        let _turn = self.turns.acquire().await.expect("turns are never closed");
+        let spawned = self.spawn_shim();
+        // Comes back only after the loop has looked for what else there is.
+        tokio::task::yield_now().await;
+        spawned
     }
 
     fn spawn_shim(&self) -> Result<Shim, Failure> {
