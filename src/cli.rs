@@ -70,6 +70,9 @@ struct PortArgs {
     /// Between the stop signal and the kill
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     stop_grace_ms: u64,
+    /// How long to wait for directories that another program still holds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    lock_wait_ms: u64,
     /// The shim's program [default: tank-shim beside this one]
     #[arg(long, value_name = "PATH")]
     shim: Option<PathBuf>,
@@ -142,6 +145,7 @@ impl PortArgs {
             stable_window_ms: self.stable_window_ms,
             on_disconnect: self.on_disconnect,
             stop_grace_ms: self.stop_grace_ms,
+            lock_wait_ms: self.lock_wait_ms,
             shim: std::path::absolute(shim)?,
             cgroup_parent: self.cgroup_parent,
         })

@@ -173,6 +173,21 @@ fn a_second_program_on_one_data_directory_is_refused_by_the_firsts_pid() {
 }
 
 #[test]
+fn a_lock_that_is_let_go_in_time_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().to_str().expect("a plain path");
+    let args = ["--data-dir", data, "--runtime", "none"];
+    let first = Port::start(&args);
+    let patient = [&args[..], &["--lock-wait-ms", "20000"]].concat();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| Port::start(&patient).pid());
+        let first_pid = first.pid();
+        drop(first);
+        assert_ne!(second.join().expect("the second one greets"), first_pid);
+    });
+}
+
+#[test]
 fn wrong_options_are_told_in_a_frame_and_end_with_status_2() {
     for (args, option) in [
         (&["--interval-ms", "soon"][..], "--interval-ms"),

@@ -56,6 +56,8 @@ pub struct Options {
     pub on_disconnect: OnDisconnect,
     /// Between the stop signal and the kill.
     pub stop_grace_ms: u64,
+    /// How long to wait for directories that another program still holds.
+    pub lock_wait_ms: u64,
     /// The shim's program.
     pub shim: PathBuf,
     /// The cgroup below which pods live.

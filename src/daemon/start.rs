@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use erlang_term_format::Term;
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::{Instant, sleep};
 
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::reconciler::{Config, Reconciler};
@@ -25,13 +28,16 @@ use super::{Daemon, clock};
 /// Milliseconds that a nudge waits for the next one.
 const DEBOUNCE_MS: u64 = 100;
 
+/// Between two tries to take a lock.
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Takes the locks, opens the store and finds what an earlier program left.
 ///
 /// # Errors
 /// Whatever keeps the program from starting: `locked`, `not_permitted`,
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
-    let (data_dir, run_dir) = take_locks(options)?;
+    let (data_dir, run_dir) = take_locks(options).await?;
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
     let host = host(&trees);
     let store = open_store(options)?;
@@ -96,16 +102,30 @@ fn config(options: &Options, first_incarnation: u64) -> Config {
 
 /// The data and the run directory, each locked when something in it is ours
 /// alone.
-fn take_locks(options: &Options) -> Result<(Option<DirLock>, Option<DirLock>), Failure> {
+async fn take_locks(options: &Options) -> Result<(Option<DirLock>, Option<DirLock>), Failure> {
     let has_containers = options.runtime == RuntimeKind::Container;
     if has_containers && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Code::NotPermitted, "containers need root")
             .hint("run as root, or inject a runtime of your own (:runtime)"));
     }
     let has_data = has_containers || options.store == StoreKind::Durable;
-    let data_dir = has_data.then(|| DirLock::acquire(&options.data_dir)).transpose()?;
-    let run_dir = has_containers.then(|| DirLock::acquire(&options.run_dir)).transpose()?;
+    let deadline = Instant::now() + Duration::from_millis(options.lock_wait_ms);
+    let data_dir = if has_data { Some(lock(&options.data_dir, deadline).await?) } else { None };
+    let run_dir = if has_containers { Some(lock(&options.run_dir, deadline).await?) } else { None };
     Ok((data_dir, run_dir))
+}
+
+/// Locks a directory, once its holder lets go: a program that was killed, or
+/// whose client was, may need a moment for that.
+async fn lock(dir: &Path, deadline: Instant) -> Result<DirLock, Failure> {
+    loop {
+        match DirLock::acquire(dir) {
+            Err(held) if held.code == Code::Locked && Instant::now() < deadline => {
+                sleep(LOCK_AGAIN).await;
+            }
+            taken => return taken,
+        }
+    }
 }
 
 async fn containers(
