@@ -277,6 +277,21 @@ fn answers_that_nobody_reads_do_not_pile_up() {
 }
 
 #[test]
+fn a_client_that_does_not_read_the_last_answers_cannot_keep_the_program() {
+    let mut port = idle();
+    let value = "v".repeat(3 << 20);
+    let image = format!("image => <<\"a\">>, env => #{{<<\"K\">> => <<\"{value}\">>}}");
+    port.ok("apply", &POD.replace("image => <<\"a\">>", &image));
+    // More than a pipe holds, less than what keeps the program from reading.
+    port.ask("list", "nil");
+    port.ask("list", "nil");
+    port.ask("shutdown", "#{pods => stop}");
+    eventually("all requests have been read", || port.unread_by_program() == 0);
+    port.signal(Signal::TERM);
+    assert_eq!(port.wait().code(), Some(0));
+}
+
+#[test]
 fn requests_beyond_the_bound_on_work_in_flight_are_refused() {
     let mut port = Port::start(&["--store", "memory", "--runtime", "client"]);
     port.ok("apply", POD);

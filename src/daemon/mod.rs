@@ -54,6 +54,8 @@ pub struct Daemon {
     pipes: Rc<Pipes>,
     session: Session,
     is_connected: bool,
+    /// Taken by the loop.
+    hangups: Option<Hangups>,
     alarm: clock::Alarm,
     tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
@@ -115,7 +117,8 @@ enum Wake {
     Hangup,
 }
 
-/// The signals that mean that the client is gone.
+/// The signals that mean that the client is gone. Caught as soon as the
+/// directories are ours, so that one that comes early is not the program's death.
 struct Hangups {
     terminate: Signal,
     hangup: Signal,
@@ -142,7 +145,7 @@ impl Daemon {
     /// # Errors
     /// When the machinery of the loop itself fails.
     pub async fn run(mut self) -> io::Result<End> {
-        let mut hangups = Hangups::new()?;
+        let mut hangups = self.hangups.take().expect("a daemon runs once");
         let mut buffer = vec![0; READ_BYTES];
         let mut has_just_read = false;
         self.obey();
@@ -150,7 +153,7 @@ impl Daemon {
             self.serve();
             self.alarm.set(self.core.poll_deadline())?;
             if let Some(end) = self.end {
-                self.close().await;
+                self.close(&mut hangups).await;
                 return Ok(end);
             }
             let soon =
@@ -454,8 +457,12 @@ impl Daemon {
         self.tickets.values().any(|waiting| matches!(waiting.waiter, Waiter::LastCall(_)))
     }
 
-    async fn close(&mut self) {
-        self.flush().await;
+    async fn close(&mut self, hangups: &mut Hangups) {
+        tokio::select! {
+            () = self.flush() => {}
+            // It lives and does not read: nothing else would end the wait.
+            () = hangups.recv() => {}
+        }
         if let Runtime::Container(runtime) = &self.runtime {
             if let Some(deadline) = self.run_until {
                 runtime.run_until(deadline).await;

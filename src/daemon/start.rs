@@ -23,7 +23,7 @@ use crate::store::{DurableStore, MemoryStore, Store};
 use super::lock::{DirLock, describe};
 use super::options::{Options, RuntimeKind, StoreKind};
 use super::store_thread::StoreThread;
-use super::{Daemon, clock};
+use super::{Daemon, Hangups, clock};
 
 /// Milliseconds that a nudge waits for the next one.
 const DEBOUNCE_MS: u64 = 100;
@@ -38,6 +38,8 @@ const LOCK_AGAIN: Duration = Duration::from_millis(10);
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
     let (data_dir, run_dir) = take_locks(options).await?;
+    // Who waits for a lock has nothing to end in order.
+    let hangups = Hangups::new().map_err(|error| system("catch signals", &error))?;
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
     let host = host(&trees);
     let store = open_store(options)?;
@@ -61,6 +63,7 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         pipes,
         session: Session::default(),
         is_connected: true,
+        hangups: Some(hangups),
         alarm,
         tickets: BTreeMap::new(),
         next_ticket: 0,

@@ -58,6 +58,12 @@ impl Port {
         kib.and_then(|kib| kib.parse().ok()).expect("a number of kB")
     }
 
+    /// Bytes that were sent and that the program has not read.
+    pub(crate) fn unread_by_program(&self) -> u64 {
+        let stdin = self.stdin.as_ref().expect("stdin is open");
+        rustix::io::ioctl_fionread(stdin).expect("a pipe knows")
+    }
+
     /// Sends a term in Erlang's text form.
     pub(crate) fn send(&mut self, source: &str) {
         let term = text::parse(source).expect("the test's term is well-formed");
