@@ -151,8 +151,9 @@ fn failures_to_start_say_step_object_and_errno() {
         assert_eq!(code(error), "start_failed", "{error}");
         assert_eq!(place(error, "step"), step, "{error}");
         assert_eq!(place(error, "pod"), pod, "{error}");
-        assert!(place(error, "path").contains(object), "{error}");
+        assert!(place(error, "path").ends_with(object), "{error}");
         assert!(!place(error, "errno").is_empty(), "{error}");
+        assert!(error.get("hint").is_some_and(|hint| !hint.is_nil()), "{error}");
         assert!(message(error).contains(says), "{error}");
         assert!(!machine.run_dir(pod).exists());
     }

@@ -19,6 +19,7 @@ use crate::core::spec::{Image, Name, Network, PodSpec};
 use super::{Events, StartOrder};
 
 pub mod cgroup;
+mod hint;
 mod launch;
 mod leftover;
 pub(crate) mod reaper;

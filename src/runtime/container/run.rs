@@ -25,6 +25,7 @@ use crate::daemon::clock;
 use crate::daemon::lock::describe;
 use crate::runtime::{Events, StartOrder};
 
+use super::hint;
 use super::shim::Shim;
 use super::{Surroundings, launch, leftover, run_dir};
 
@@ -196,9 +197,14 @@ impl Context {
     }
 
     fn launch_failure(&self, failure: shim_protocol::Failure) -> Failure {
-        self.failure(&step_name(failure.step), failure.message)
-            .at(Place::Path, failure.object)
-            .at(Place::Errno, failure.errno)
+        let hint = hint::of(failure.step, failure.errno);
+        Failure {
+            hint: hint.map(str::to_owned),
+            ..self
+                .failure(&step_name(failure.step), failure.message)
+                .at(Place::Path, path_of(failure.step, &failure.object))
+                .at(Place::Errno, failure.errno)
+        }
     }
 }
 
@@ -277,6 +283,14 @@ impl Context {
 }
 
 /// The step's name on the wire.
+/// A limit is named with its value, which is no part of the path.
+fn path_of(step: shim_protocol::Step, object: &str) -> &str {
+    match object.rsplit_once(" = ") {
+        Some((path, _value)) if step == shim_protocol::Step::WriteCgroupLimit => path,
+        _ => object,
+    }
+}
+
 fn step_name(step: shim_protocol::Step) -> String {
     let term = erlang_term_format::to_term(&step).ok();
     term.and_then(|term| term.as_atom().map(str::to_owned)).unwrap_or_default()
