@@ -28,10 +28,12 @@ use crate::runtime::{Events, Runtime, StartOrder};
 
 pub mod clock;
 pub mod lock;
+mod narrate;
 pub mod options;
 pub mod start;
 mod store_thread;
 
+use narrate::narrate;
 use options::OnDisconnect;
 use store_thread::{StoreNews, StoreThread};
 
@@ -357,6 +359,7 @@ impl Daemon {
         }
         // Notices first: a reply never overtakes what happened before it.
         while let Some(notice) = self.core.poll_notice() {
+            narrate(&notice);
             self.session.notify(&notice);
         }
         while let Some(reply) = self.core.poll_reply() {
