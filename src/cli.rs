@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::termios::isatty;
+use tracing_subscriber::EnvFilter;
 
 use crate::core::failure::{Code, Failure};
 use crate::daemon::options::{OnDisconnect, Options, RuntimeKind, StoreKind};
@@ -23,9 +25,15 @@ pub const EXIT_CANNOT_START: u8 = 4;
 /// A defect: the loop itself failed, or something panicked.
 pub const EXIT_INTERNAL: u8 = 5;
 
+/// What is logged when `TANK_LOG` does not say.
+const DEFAULT_LOG: &str = "warn";
+
+const LOG_HELP: &str =
+    "TANK_LOG says what is logged on stderr: error, warn (default), info or debug";
+
 /// Keeps containers running the way plain data says they should run.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = LOG_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +42,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve one client on stdin and stdout, in frames of Erlang terms
+    #[command(after_help = LOG_HELP)]
     Port(PortArgs),
 }
 
@@ -160,16 +169,29 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
     };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("TANK_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
-        .init();
+    log_to_stderr();
     match cli.command {
         Command::Port(args) => port(args),
+    }
+}
+
+/// What is worth a line goes to stderr, without colour: in most places a
+/// log collector reads it.
+fn log_to_stderr() {
+    let wanted = std::env::var_os("TANK_LOG").unwrap_or_default();
+    let wanted = wanted.to_string_lossy();
+    let (filter, wrong) = match EnvFilter::try_new(&*wanted) {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new(DEFAULT_LOG), None),
+        Err(error) => (EnvFilter::new(DEFAULT_LOG), Some(error)),
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .init();
+    if let Some(error) = wrong {
+        tracing::warn!(%error, "TANK_LOG is {wanted}: logging {DEFAULT_LOG} and above");
     }
 }
 
@@ -198,6 +220,13 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
 }
 
 fn port(args: PortArgs) -> ExitCode {
+    if let Some(terminal) = terminal() {
+        let what = format!("{terminal} is a terminal: tank port speaks frames with a client");
+        let hint = "{Tank.Reconciler, opts} in a supervision tree starts it; docs/protocol.md is \
+                    for other clients";
+        refuse(&Failure::new(Code::BadOption, what).hint(hint));
+        return ExitCode::from(EXIT_BAD_OPTION);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (options, runtime) = match args.options().and_then(|options| Ok((options, runtime?))) {
         Ok(made) => made,
@@ -205,6 +234,12 @@ fn port(args: PortArgs) -> ExitCode {
     };
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, serve(options))
+}
+
+/// Which of the pipes is a person's, if one is.
+fn terminal() -> Option<&'static str> {
+    let stdin = isatty(rustix::stdio::stdin()).then_some("stdin");
+    stdin.or(isatty(rustix::stdio::stdout()).then_some("stdout"))
 }
 
 async fn serve(options: Options) -> ExitCode {
@@ -238,9 +273,13 @@ async fn serve(options: Options) -> ExitCode {
 }
 
 fn cannot_start(failure: &Failure) -> ExitCode {
+    refuse(failure);
+    ExitCode::from(EXIT_CANNOT_START)
+}
+
+fn refuse(failure: &Failure) {
     say(failure);
     write_fatal(failure);
-    ExitCode::from(EXIT_CANNOT_START)
 }
 
 fn say(failure: &Failure) {
@@ -257,6 +296,9 @@ fn fatal_frame(failure: &Failure) -> Vec<u8> {
 }
 
 fn write_fatal(failure: &Failure) {
+    if isatty(rustix::stdio::stdout()) {
+        return;
+    }
     // Nobody may be listening; stderr has it too.
     let _ = std::io::stdout().write_all(&fatal_frame(failure));
 }

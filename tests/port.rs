@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::process::{Command, Stdio};
+
 use erlang_term_format::Term;
 use rustix::process::Signal;
 use support::{Port, code, eventually, message, place, refused};
@@ -204,6 +206,39 @@ fn wrong_options_are_told_in_a_frame_and_end_with_status_2() {
 }
 
 #[test]
+fn a_person_at_a_terminal_is_told_in_words_what_the_program_is_for() {
+    let tank = format!("{} port --store memory --runtime none", env!("CARGO_BIN_EXE_tank"));
+    let output = Command::new("script")
+        .args(["-qec", &tank, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("script is part of every Debian");
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stdout).expect("text and no frame");
+    assert!(text.contains("stdin is a terminal"), "{text}");
+    assert!(text.contains("hint: {Tank.Reconciler, opts}"), "{text}");
+    assert!(!text.contains('\0'), "{text:?}");
+}
+
+#[test]
+fn a_log_level_that_is_none_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stderr = |level: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tank"))
+            .args(["port", "--runtime", "none", "--run-dir", "/nonexistent", "--data-dir"])
+            .arg(dir.path())
+            .env("TANK_LOG", level)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ours");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(stderr("tank=loud").contains("TANK_LOG is tank=loud"));
+    assert_eq!(stderr("warn"), "");
+    assert_eq!(stderr(""), "");
+}
+
+#[test]
 fn what_was_applied_is_there_after_kill_dash_9() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().to_str().expect("a plain path");
@@ -310,7 +345,7 @@ fn a_connection_that_breaks_is_a_client_that_is_gone() {
     // it is an error and not its end.
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
     let theirs: std::os::fd::OwnedFd = theirs.into();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tank"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tank"))
         .args(["port", "--store", "memory", "--runtime", "none"])
         .stdin(theirs.try_clone().expect("a descriptor"))
         .stdout(theirs)
