@@ -1,33 +1,34 @@
 //! What to do about a launch that failed, where step and errno tell. Knows what
 //! users get wrong, and nothing of how a launch goes.
 
+use rustix::io::Errno;
 use tank_shim::protocol::Step;
 
 /// Advice for the failures that a spec or its root file system causes.
-pub(super) fn of(step: Step, errno: i32) -> Option<&'static str> {
+pub(super) fn of(step: Step, errno: Errno) -> Option<&'static str> {
     Some(match (step, errno) {
-        (Step::OpenRootfs, libc::ENOENT | libc::ENOTDIR) => {
+        (Step::OpenRootfs, Errno::NOENT | Errno::NOTDIR) => {
             "{:rootfs, path} names a directory on this host with the container's files in it"
         }
-        (Step::Exec, libc::ENOENT) => {
+        (Step::Exec, Errno::NOENT) => {
             "the command is looked up in the container's root file system, not on the host"
         }
-        (Step::Exec, libc::EACCES) => {
+        (Step::Exec, Errno::ACCESS) => {
             "the command must be a file that the container's user may execute: see its mode, and \
              the modes of the directories above it"
         }
-        (Step::Exec, libc::ENOEXEC) => {
+        (Step::Exec, Errno::NOEXEC) => {
             "the command is no program of this machine's kind, and a script needs a #! line"
         }
-        (Step::FindInterpreter, libc::ENOENT) => {
+        (Step::FindInterpreter, Errno::NOENT) => {
             "what the command's #! line or its dynamic loader names is not in the container's \
              root file system"
         }
-        (Step::WriteCgroupLimit, libc::EINVAL) => {
+        (Step::WriteCgroupLimit, Errno::INVAL) => {
             "the kernel refuses the value; for cpu, quota and period are microseconds, the period \
              1000 to 1000000 and the quota at least 1000"
         }
-        (Step::MakeDirectory | Step::OpenLog, libc::ENOSPC) => "make room on that file system",
+        (Step::MakeDirectory | Step::OpenLog, Errno::NOSPC) => "make room on that file system",
         _ => return None,
     })
 }
@@ -39,7 +40,7 @@ mod tests {
     #[test]
     fn a_missing_file_means_another_thing_at_each_step() {
         let hints = [Step::OpenRootfs, Step::Exec, Step::FindInterpreter]
-            .map(|step| of(step, libc::ENOENT).expect("a hint"));
+            .map(|step| of(step, Errno::NOENT).expect("a hint"));
         assert!(hints[0].contains("directory on this host"));
         assert!(hints[1].contains("not on the host"));
         assert!(hints[2].contains("#!"));
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_known_nothing_is_said() {
-        assert_eq!(of(Step::PivotRoot, libc::ENOENT), None);
-        assert_eq!(of(Step::Exec, libc::EIO), None);
+        assert_eq!(of(Step::PivotRoot, Errno::NOENT), None);
+        assert_eq!(of(Step::Exec, Errno::IO), None);
     }
 }
