@@ -4,9 +4,16 @@
 use rustix::io::Errno;
 use tank_shim::protocol::Step;
 
+/// What the kernel uses.
+const ERRNOS: std::ops::RangeInclusive<i32> = 1..=4095;
+
 /// Advice for the failures that a spec or its root file system causes.
-pub(super) fn of(step: Step, errno: Errno) -> Option<&'static str> {
-    Some(match (step, errno) {
+pub(super) fn of(step: Step, errno: i32) -> Option<&'static str> {
+    // A shim may send any number, and an `Errno` is made of few.
+    if !ERRNOS.contains(&errno) {
+        return None;
+    }
+    Some(match (step, Errno::from_raw_os_error(errno)) {
         (Step::OpenRootfs, Errno::NOENT | Errno::NOTDIR) => {
             "{:rootfs, path} names a directory on this host with the container's files in it"
         }
@@ -40,7 +47,7 @@ mod tests {
     #[test]
     fn a_missing_file_means_another_thing_at_each_step() {
         let hints = [Step::OpenRootfs, Step::Exec, Step::FindInterpreter]
-            .map(|step| of(step, Errno::NOENT).expect("a hint"));
+            .map(|step| of(step, Errno::NOENT.raw_os_error()).expect("a hint"));
         assert!(hints[0].contains("directory on this host"));
         assert!(hints[1].contains("not on the host"));
         assert!(hints[2].contains("#!"));
@@ -48,7 +55,10 @@ mod tests {
 
     #[test]
     fn where_nothing_is_known_nothing_is_said() {
-        assert_eq!(of(Step::PivotRoot, Errno::NOENT), None);
-        assert_eq!(of(Step::Exec, Errno::IO), None);
+        assert_eq!(of(Step::PivotRoot, Errno::NOENT.raw_os_error()), None);
+        assert_eq!(of(Step::Exec, Errno::IO.raw_os_error()), None);
+        for impossible in [0, -1, i32::MIN, i32::MAX] {
+            assert_eq!(of(Step::Exec, impossible), None);
+        }
     }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::process::Signal;
 use tank_shim::protocol::{self as shim_protocol, FromShim, RunUntil, ToShim};
 use tokio::sync::Semaphore;
@@ -198,7 +197,7 @@ impl Context {
     }
 
     fn launch_failure(&self, failure: shim_protocol::Failure) -> Failure {
-        let hint = hint::of(failure.step, Errno::from_raw_os_error(failure.errno));
+        let hint = hint::of(failure.step, failure.errno);
         Failure {
             hint: hint.map(str::to_owned),
             ..self
