@@ -37,12 +37,14 @@ const LOCK_AGAIN: Duration = Duration::from_millis(10);
 /// Whatever keeps the program from starting: `locked`, `not_permitted`,
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
-    let (data_dir, run_dir) = take_locks(options).await?;
+    let deadline = Instant::now() + Duration::from_millis(options.lock_wait_ms);
+    let (data_dir, run_dir) = take_locks(options, deadline).await?;
     // Who waits for a lock has nothing to end in order.
     let hangups = Hangups::new().map_err(|error| system("catch signals", &error))?;
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
     let host = host(&trees);
-    let store = open_store(options)?;
+    // A program that is killed lets go of the directory's lock before the store's.
+    let store = once_free(deadline, || open_store(options)).await?;
     let (events, happened) = unbounded_channel();
     let (runtime, first_incarnation) = match options.runtime {
         RuntimeKind::Container => containers(options, trees, events.clone()).await?,
@@ -105,24 +107,33 @@ fn config(options: &Options, first_incarnation: u64) -> Config {
 
 /// The data and the run directory, each locked when something in it is ours
 /// alone.
-async fn take_locks(options: &Options) -> Result<(Option<DirLock>, Option<DirLock>), Failure> {
+async fn take_locks(
+    options: &Options,
+    deadline: Instant,
+) -> Result<(Option<DirLock>, Option<DirLock>), Failure> {
     let has_containers = options.runtime == RuntimeKind::Container;
     if has_containers && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Code::NotPermitted, "containers need root")
             .hint("run as root, or inject a runtime of your own (:runtime)"));
     }
     let has_data = has_containers || options.store == StoreKind::Durable;
-    let deadline = Instant::now() + Duration::from_millis(options.lock_wait_ms);
     let data_dir = if has_data { Some(lock(&options.data_dir, deadline).await?) } else { None };
     let run_dir = if has_containers { Some(lock(&options.run_dir, deadline).await?) } else { None };
     Ok((data_dir, run_dir))
 }
 
-/// Locks a directory, once its holder lets go: a program that was killed, or
-/// whose client was, may need a moment for that.
 async fn lock(dir: &Path, deadline: Instant) -> Result<DirLock, Failure> {
+    once_free(deadline, || DirLock::acquire(dir)).await
+}
+
+/// Takes what another may hold, once it lets go: a program that was killed, or
+/// whose client was, may need a moment for that.
+async fn once_free<T>(
+    deadline: Instant,
+    mut take: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     loop {
-        match DirLock::acquire(dir) {
+        match take() {
             Err(held) if held.code == Code::Locked && Instant::now() < deadline => {
                 sleep(LOCK_AGAIN).await;
             }
