@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use erlang_term_format::{Term, text};
+use rustix::process::Pid;
 
 /// A child with a pipe in each direction. Dropped, it is hung up on and waited
 /// for.
@@ -38,6 +39,11 @@ impl FrameChild {
         }
         port.send(&frame("{hello, #{protocol => 1, client => <<\"bench\">>}}"))?;
         Ok(port)
+    }
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Sends frames that are ready made.

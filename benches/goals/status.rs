@@ -20,27 +20,46 @@ const CALLS: usize = 5_000;
 /// Turns that Tank and the peer take.
 const ROUNDS: usize = 4;
 
-/// Measures on one CPU, then on whichever the kernel chooses.
+/// Measures with client and server on one CPU, wherever the kernel puts them,
+/// which is on one CPU when both are alone, and on two, where each call wakes
+/// another CPU twice.
 pub(crate) fn measure() -> Measured {
     let all = sched_getaffinity(None)?;
-    let pinned = {
-        let _pin = Pin::to_first_of(all)?;
-        race()?
-    };
-    let free = race()?;
-    let row = |name: &str, [tank, peer]: [Sample; 2]| {
-        let measure = format!("status call, round trip, {name}, p50");
-        Row::beside(measure, tank.median(), "echo", peer.median())
-    };
-    Ok(vec![row("one CPU", pinned), row("any CPU", free)])
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).map(only);
+    let first = cpus.next().expect("this process runs on a CPU");
+    let mut rows = Vec::new();
+    {
+        let _pin = Pin::to(first, all)?;
+        rows.push(row("one CPU", race(None)?));
+    }
+    rows.push(row("any CPU", race(None)?));
+    if let Some(second) = cpus.next() {
+        let _pin = Pin::to(first, all)?;
+        rows.push(row("two CPUs", race(Some((all, second)))?));
+    }
+    Ok(rows)
 }
 
-/// Tank's round trips and the peer's, in turns.
-fn race() -> io::Result<[Sample; 2]> {
+fn row(name: &str, [tank, peer]: [Sample; 2]) -> Row {
+    let measure = format!("status call, round trip, {name}, p50");
+    Row::beside(measure, tank.median(), "echo", peer.median())
+}
+
+/// Tank's round trips and the peer's, in turns. `apart` is where servers begin,
+/// and to what they are bound once they run.
+fn race(apart: Option<(CpuSet, CpuSet)>) -> io::Result<[Sample; 2]> {
     let call = frame("{1, status, <<\"web\">>}");
-    let mut tank = running_pod()?;
+    let start = |server: &dyn Fn() -> io::Result<FrameChild>| {
+        let Some((at_first, then)) = apart else { return server() };
+        let own = sched_getaffinity(None)?;
+        let _pin = Pin::to(at_first, own)?;
+        let server = server()?;
+        sched_setaffinity(Some(server.pid()), &then)?;
+        Ok(server)
+    };
+    let mut tank = start(&running_pod)?;
     let reply_bytes = round_trip(&mut tank, &call, &mut Vec::new())?;
-    let mut peer = echo::spawn(reply_bytes)?;
+    let mut peer = start(&|| echo::spawn(reply_bytes))?;
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (child, times) in [&mut tank, &mut peer].into_iter().zip(&mut times) {
@@ -107,16 +126,21 @@ fn wait_until_running(mut port: FrameChild) -> io::Result<FrameChild> {
     }
 }
 
-/// This process, and what it starts, on one CPU until dropped.
+/// The set of this CPU alone.
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    set
+}
+
+/// This process, and what it starts, on certain CPUs until dropped.
 struct Pin(CpuSet);
 
 impl Pin {
-    fn to_first_of(all: CpuSet) -> io::Result<Self> {
-        let first = (0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu));
-        let mut one = CpuSet::new();
-        one.set(first.expect("this process runs on a CPU"));
-        sched_setaffinity(None, &one)?;
-        Ok(Self(all))
+    /// Binds it to `cpus`, and later to `then` again.
+    fn to(cpus: CpuSet, then: CpuSet) -> io::Result<Self> {
+        sched_setaffinity(None, &cpus)?;
+        Ok(Self(then))
     }
 }
 
