@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod core;
 pub mod daemon;
+mod os_words;
 mod poll;
 pub mod port;
 pub mod runtime;

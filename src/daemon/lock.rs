@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::core::failure::{Code, Failure, Place};
+use crate::os_words::os_words;
 
 /// The file in the directory that is locked and holds the holder's pid.
 const FILE_NAME: &str = "lock";
@@ -94,19 +95,8 @@ fn failure(operation: &str, path: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::PermissionDenied => Code::NotPermitted,
         _ => Code::StoreFailed,
     };
-    Failure::new(code, format!("{operation} {}: {}", path.display(), describe(error)))
+    Failure::new(code, format!("{operation} {}: {}", path.display(), os_words(error)))
         .at(Place::Path, path.display())
-}
-
-/// The system's own words, without Rust's `(os error 2)`.
-pub fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    let end = text.find(" (os error").unwrap_or(text.len());
-    let mut words = text[..end].to_owned();
-    if let Some(first) = words.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    words
 }
 
 #[cfg(test)]

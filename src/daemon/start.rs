@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::reconciler::{Config, Reconciler};
+use crate::os_words::os_words;
 use crate::port::session::Session;
 use crate::port::stdio::Pipes;
 use crate::runtime::client::ClientRuntime;
@@ -20,7 +21,7 @@ use crate::runtime::container::{ContainerRuntime, Leftover, Surroundings, leftov
 use crate::runtime::{Events, Runtime};
 use crate::store::{DurableStore, MemoryStore, Store};
 
-use super::lock::{DirLock, describe};
+use super::lock::DirLock;
 use super::options::{Options, RuntimeKind, StoreKind};
 use super::store_thread::StoreThread;
 use super::{Daemon, Hangups, clock};
@@ -192,5 +193,5 @@ fn host(trees: &Trees) -> Term<'static> {
 }
 
 fn system(operation: &str, error: &io::Error) -> Failure {
-    Failure::new(Code::Internal, format!("{operation}: {}", describe(error)))
+    Failure::new(Code::Internal, format!("{operation}: {}", os_words(error)))
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::StoreError;
+use crate::os_words::os_words;
 
 /// An error that does not know yet which file it is about.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Fault {
         match self {
             Self::Io(error) => {
                 let errno = error.raw_os_error();
-                StoreError::Io { operation, path, what: words(&error), errno }
+                StoreError::Io { operation, path, what: os_words(&error), errno }
             }
             Self::Corrupt(what) => StoreError::Corrupt { path, what },
             Self::TooNew { found, supported } => {
@@ -57,14 +58,5 @@ impl<E: Into<redb::Error>> From<E> for Fault {
             | redb::Error::UpgradeRequired(_)) => Self::Corrupt(error.to_string()),
             error => Self::Other(error.to_string()),
         }
-    }
-}
-
-/// The system's words without the number, which has a place of its own.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    match error.raw_os_error() {
-        Some(errno) => text.trim_end_matches(&format!(" (os error {errno})")).to_owned(),
-        None => text,
     }
 }

@@ -180,11 +180,11 @@ mod tests {
         let failure = failure_of(StoreError::Io {
             operation: "commit to",
             path: "/d/state.redb".into(),
-            what: "No space left on device".into(),
+            what: "no space left on device".into(),
             errno: Some(28),
         });
         assert_eq!(failure.code, Code::StoreFailed);
-        assert_eq!(failure.message, "commit to /d/state.redb: No space left on device");
+        assert_eq!(failure.message, "commit to /d/state.redb: no space left on device");
         assert!(failure.at.contains(&(Place::Errno, "28".into())));
     }
 

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use rustix::io::Errno;
+use tank_shim::cgroup_tree;
 use tank_shim::protocol::{Cgroup, Failure, Join, ShimCgroup, Step};
 
 use crate::launch::failure_of;
@@ -48,7 +49,7 @@ impl Cgroups {
 
     /// Removes what can be removed; true when nothing is left.
     pub(crate) fn remove(&mut self) -> bool {
-        self.paths.retain(|path| remove_tree(Path::new(path)).is_err());
+        self.paths.retain(|path| cgroup_tree::remove(Path::new(path)).is_err());
         self.paths.is_empty()
     }
 }
@@ -57,7 +58,7 @@ impl Cgroups {
 fn make_empty(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            remove_tree(path)?;
+            cgroup_tree::remove(path)?;
             fs::create_dir(path)
         }
         result => result,
@@ -72,22 +73,6 @@ fn write_limit(dir: &str, file: &str, value: &str) -> Result<(), Failure> {
     }
     let mut file = open_existing(Path::new(&path)).map_err(refused)?;
     file.write_all(value.as_bytes()).map_err(refused)
-}
-
-/// Removes a cgroup and those below it, deepest first. Missing is removed.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(_) => {}
-    }
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
-    }
-    fs::remove_dir(path)
 }
 
 fn open_existing(path: &Path) -> io::Result<File> {

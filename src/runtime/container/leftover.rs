@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::core::event::Incarnation;
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::Name;
-use crate::daemon::lock::describe;
+use crate::os_words::os_words;
 
 use super::Surroundings;
 use super::run_dir;
@@ -54,7 +54,7 @@ pub struct Leftover {
 pub async fn find(surroundings: &Surroundings) -> Result<Vec<Leftover>, Failure> {
     let pods = run_dir::pods(&surroundings.run_dir);
     let failed = |error: &io::Error| {
-        let what = format!("look for runs in {}: {}", pods.display(), describe(error));
+        let what = format!("look for runs in {}: {}", pods.display(), os_words(error));
         Failure::new(Code::StartFailed, what).at(Place::Path, pods.display())
     };
     fs::create_dir_all(&pods).map_err(|error| failed(&error))?;
@@ -211,25 +211,13 @@ fn sweep(dir: &Path) -> io::Result<()> {
     let deadline = std::time::Instant::now() + KILL_PATIENCE;
     loop {
         kill_group(dir);
-        match remove_group(dir) {
+        match tank_shim::cgroup_tree::remove(dir) {
             Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if std::time::Instant::now() > deadline => return Err(error),
             // What was killed takes a moment to leave its group.
             Err(_) => std::thread::sleep(LOOK_AGAIN),
         }
     }
-}
-
-/// Removes a group and those below it, deepest first.
-fn remove_group(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_group(&entry.path())?;
-        }
-    }
-    fs::remove_dir(dir)
 }
 
 fn kill_group(dir: &Path) {

@@ -6,15 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tank_shim::protocol::ShimCgroup;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{Image, Name, Network, PodSpec};
+use crate::core::time::Millis;
 
 use super::{Events, StartOrder};
 
@@ -29,6 +32,9 @@ mod shim;
 
 pub use leftover::{Leftover, find as leftovers};
 use run::Order;
+
+/// How long shims may take to be told something at the end of the program.
+const TELL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What every run needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -143,13 +149,24 @@ impl ContainerRuntime {
     }
 
     /// Tells every shim to stop its pod by itself `after_ms` from now, and waits
-    /// until all have been told.
-    pub async fn run_until(&self, deadline: crate::core::time::Millis) {
+    /// until all have been told, within reason.
+    pub async fn run_until(&self, deadline: Millis) {
+        let mut told = Vec::new();
         for run in self.runs.values() {
-            let (told, when_told) = tokio::sync::oneshot::channel();
-            if run.orders.send(Order::RunUntil(deadline, told)).is_ok() {
+            let (tell, when_told) = oneshot::channel();
+            // A run that has ended has closed its inbox.
+            if run.orders.send(Order::RunUntil(deadline, tell)).is_ok() {
+                told.push(when_told);
+            }
+        }
+        let all_told = async {
+            for when_told in told {
                 let _ = when_told.await;
             }
+        };
+        // A run that is on its way out listens no more, and may take its time.
+        if timeout(TELL_PATIENCE, all_told).await.is_err() {
+            tracing::warn!("not every pod could be told when to stop");
         }
     }
 

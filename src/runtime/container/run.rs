@@ -14,7 +14,7 @@ use tank_shim::protocol::{self as shim_protocol, FromShim, RunUntil, ToShim};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::core::event::{ActionId, Event, Incarnation, Outcome, StartError, Started};
 use crate::core::failure::{Code, Failure, Place};
@@ -22,7 +22,7 @@ use crate::core::spec::{Name, PodSpec};
 use crate::core::status::Exit;
 use crate::core::time::Millis;
 use crate::daemon::clock;
-use crate::daemon::lock::describe;
+use crate::os_words::os_words;
 use crate::runtime::{Events, StartOrder};
 
 use super::hint;
@@ -32,6 +32,10 @@ use super::{Surroundings, launch, leftover, run_dir};
 /// How long a shim may take for what needs no patience (a kill, its own end)
 /// before it is taken for stuck and killed.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two tries to remove what is left of a run, each of which is patient
+/// itself.
+const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the loop asks of a run.
 #[derive(Debug)]
@@ -158,7 +162,7 @@ impl Context {
     fn spawn_shim(&self) -> Result<Shim, Failure> {
         let surroundings = &self.surroundings;
         let failed = |operation: &str, path: &Path, error: &io::Error| {
-            let what = format!("{operation} {}: {}", path.display(), describe(error));
+            let what = format!("{operation} {}: {}", path.display(), os_words(error));
             self.failure(operation, what).at(Place::Path, path.display())
         };
         let (dir, logs) = (self.dir(), launch::log_dir(surroundings, &self.pod));
@@ -185,7 +189,7 @@ impl Context {
                     return Err(self.failure("shim", what));
                 }
                 Err(error) => {
-                    let what = format!("read from the shim: {}", describe(&error));
+                    let what = format!("read from the shim: {}", os_words(&error));
                     return Err(self.failure("shim", what));
                 }
             }
@@ -264,11 +268,14 @@ impl Context {
         (record.incarnation == self.incarnation.0).then(|| exit_of(record.exit))
     }
 
-    /// Removes whatever is left of the run, shim included.
+    /// Removes whatever is left of the run, shim included, and returns only
+    /// when nothing is: a process that the kernel cannot kill now (in
+    /// uninterruptible sleep) is still the pod's live run.
     async fn clear(&self) {
         let dir = self.dir();
-        if let Err(error) = leftover::clear(&self.surroundings, &self.pod, &dir).await {
-            tracing::warn!(pod = %self.pod, %error, "could not remove what is left of a run");
+        while let Err(error) = leftover::clear(&self.surroundings, &self.pod, &dir).await {
+            tracing::warn!(pod = %self.pod, %error, "what is left of a run cannot be removed yet");
+            sleep(CLEAR_AGAIN).await;
         }
     }
 
@@ -282,7 +289,6 @@ impl Context {
     }
 }
 
-/// The step's name on the wire.
 /// A limit is named with its value, which is no part of the path.
 fn path_of(step: shim_protocol::Step, object: &str) -> &str {
     match object.rsplit_once(" = ") {
@@ -291,6 +297,7 @@ fn path_of(step: shim_protocol::Step, object: &str) -> &str {
     }
 }
 
+/// The step's name on the wire.
 fn step_name(step: shim_protocol::Step) -> String {
     let term = erlang_term_format::to_term(&step).ok();
     term.and_then(|term| term.as_atom().map(str::to_owned)).unwrap_or_default()
