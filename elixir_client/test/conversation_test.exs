@@ -67,24 +67,6 @@ defmodule Tank.ConversationTest do
                start_error(fake)
     end
 
-    test "a locked data directory is tried again for a while" do
-      fake = FakeProgram.new!()
-      once = fake.says <> ".once"
-
-      # The first run finds it locked, the second does not.
-      FakeProgram.script!(fake.binary, """
-      if mkdir #{once} 2>/dev/null; then exec cat #{fake.says}.locked; fi
-      exec tail -c +1 -f #{fake.says}
-      """)
-
-      locked = {:error, %{code: :locked, message: "held", where: %{pid: "1"}, hint: nil}}
-      FakeProgram.say(%{fake | says: fake.says <> ".locked"}, locked)
-      FakeProgram.say(fake, {:hello, %{protocol: 1}})
-      say_all(fake, [{1, {:ok, %{seq: 0}}}, {2, {:ok, %{}}}])
-
-      assert Reconciler.running(start!(fake).pid) == %{}
-    end
-
     test "a program that ends at once is an error with its status" do
       fake = FakeProgram.new!()
       FakeProgram.script!(fake.binary, "exit 7")

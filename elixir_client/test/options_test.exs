@@ -103,10 +103,18 @@ defmodule Tank.OptionsTest do
              "--backoff-cap-ms" => "3",
              "--stable-window-ms" => "4",
              "--on-disconnect" => "stop-after-ms=5",
+             "--lock-wait-ms" => "2000",
              "--stop-grace-ms" => "6",
              "--shim" => "/s",
              "--cgroup-parent" => "c"
            }
+  end
+
+  test "options that are shown in a crash report show no specs" do
+    pod = [name: "web", containers: [[name: "c", image: "a", env: %{"KEY" => "s3cret"}]]]
+    options = Options.new!(pods: [pod], runtime_opts: [cgroup_parent: "s3cret"])
+    assert inspect(options) =~ "on_shutdown"
+    refute inspect(options) =~ "s3cret"
   end
 
   test "an injected runtime's options stay in the BEAM" do

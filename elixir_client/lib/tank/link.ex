@@ -11,15 +11,12 @@ defmodule Tank.Link do
 
   @protocol 1
   @hello_ms_max 30_000
-  # A program that was killed, or whose BEAM process was, may need a moment to
-  # let go of its data directory. Longer waits are the supervisor's.
-  @lock_ms_max 2_000
-  @lock_retry_ms 50
-  @lock_retry_ms_max 400
   @flush_ms 5
   @pending_max 65_536
   @outbox_bytes_max 64 * 1024 * 1024
 
+  # What waits to be written is specs, which hold secrets.
+  @derive {Inspect, only: [:port, :os_pid, :outbox_bytes, :last_error]}
   @enforce_keys [:port, :os_pid]
   defstruct port: nil,
             os_pid: nil,
@@ -42,30 +39,10 @@ defmodule Tank.Link do
 
   @doc "Runs the port program and shakes hands. The caller must trap exits."
   @spec open(Path.t(), [String.t()]) :: {:ok, t()} | {:error, Error.t()}
-  def open(binary, argv), do: open(binary, argv, now_ms() + @lock_ms_max, @lock_retry_ms)
-
-  defp open(binary, argv, lock_deadline, retry_ms) do
-    with {:ok, link} <- run(binary, argv) do
-      case shake_hands(link) do
-        :ok ->
-          {:ok, link}
-
-        {:error, %{code: :locked} = locked} ->
-          retry(binary, argv, lock_deadline, retry_ms, locked)
-
-        {:error, error} ->
-          {:error, error}
-      end
-    end
-  end
-
-  defp retry(binary, argv, lock_deadline, retry_ms, locked) do
-    if now_ms() < lock_deadline do
-      Process.sleep(retry_ms)
-      open(binary, argv, lock_deadline, min(2 * retry_ms, @lock_retry_ms_max))
-    else
-      {:error, locked}
-    end
+  def open(binary, argv) do
+    with {:ok, link} <- run(binary, argv),
+         :ok <- shake_hands(link),
+         do: {:ok, link}
   end
 
   defp run(binary, argv) do
@@ -291,7 +268,8 @@ defmodule Tank.Link do
   defp waiting(link), do: Map.values(link.pending)
 
   defp exited(status) when status > 128 do
-    disconnected("the port program was ended by signal #{status - 128}")
+    error = disconnected("the port program was ended by signal #{status - 128}")
+    %{error | hint: "somebody killed it, or the kernel did for want of memory; pods are kept"}
   end
 
   defp exited(status), do: disconnected("the port program exited with status #{status}")
@@ -304,6 +282,4 @@ defmodule Tank.Link do
   defp disconnected(message) do
     %Error{code: :disconnected, message: message, hint: "the port program says more on stderr"}
   end
-
-  defp now_ms, do: System.monotonic_time(:millisecond)
 end

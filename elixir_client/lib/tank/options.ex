@@ -6,6 +6,8 @@ defmodule Tank.Options do
 
   alias Tank.{Pod, Spec}
 
+  # Specs hold secrets, and a crash report holds the options.
+  @derive {Inspect, except: [:pods, :runtime_opts]}
   @enforce_keys [:name]
   defstruct name: Tank.Reconciler,
             runtime: Tank.Runtime,
@@ -42,6 +44,9 @@ defmodule Tank.Options do
         }
 
   @stop_grace_ms 10_000
+  # A program that was killed, or whose BEAM process was, may need a moment to
+  # let go of its data directory. Longer waits are the supervisor's.
+  @lock_wait_ms 2_000
   # `:image` belongs to pulling, and trees that were written with it still start.
   @runtime_keys [:stop_grace_ms, :cgroup_parent, :shim, :image]
 
@@ -121,8 +126,14 @@ defmodule Tank.Options do
   defp check_runtime_opts!(%{runtime: Tank.Runtime, runtime_opts: opts}) do
     for {key, value} <- opts do
       case check_runtime_opt(key, value) do
-        :ok -> :ok
-        rule -> refuse("runtime_opts: #{key}", rule, value)
+        :ok ->
+          :ok
+
+        :unknown ->
+          refuse(unknown_runtime_opt(key))
+
+        rule ->
+          refuse("invalid option runtime_opts: #{key}: expected #{rule}, got: #{inspect(value)}")
       end
     end
   end
@@ -138,7 +149,11 @@ defmodule Tank.Options do
   end
 
   defp check_runtime_opt(:image, _value), do: :ok
-  defp check_runtime_opt(_key, _value), do: "one of the keys #{inspect(@runtime_keys)}"
+  defp check_runtime_opt(_key, _value), do: :unknown
+
+  defp unknown_runtime_opt(key) do
+    "unknown option runtime_opts: #{key}, expected one of: #{inspect(@runtime_keys)}"
+  end
 
   defp refuse(key, rule, value) do
     refuse("invalid option #{inspect(key)}: expected #{rule}, got: #{inspect(value)}")
@@ -174,7 +189,8 @@ defmodule Tank.Options do
       backoff_base_ms: options.backoff_base,
       backoff_cap_ms: options.backoff_cap,
       stable_window_ms: options.stable_window,
-      on_disconnect: on_disconnect(options.on_disconnect)
+      on_disconnect: on_disconnect(options.on_disconnect),
+      lock_wait_ms: @lock_wait_ms
     ]
 
     ["port" | Enum.flat_map(flags ++ runtime_flags(options), &flag/1)]
