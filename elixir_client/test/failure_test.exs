@@ -2,6 +2,7 @@ defmodule Tank.FailureTest do
   # The port program's death, two of them on one directory, and pods that cannot run.
   use ExUnit.Case, async: true
 
+  import ExUnit.CaptureLog, only: [capture_log: 1]
   import Tank.Acceptance, only: [start!: 3, pod: 4, pod: 3, run!: 2]
   import Tank.Wait
 
@@ -36,6 +37,8 @@ defmodule Tank.FailureTest do
       end
     end)
   end
+
+  defp status(server, name), do: Tank.status(name, server).status
 
   defp mounts_below(dir) do
     "/proc/self/mountinfo" |> File.read!() |> String.split("\n") |> Enum.count(&(&1 =~ dir))
@@ -80,6 +83,13 @@ defmodule Tank.FailureTest do
       assert mounts_below(context.dir) == 0
     end
 
+    test "it is reported once, and the supervisor of runs goes quietly", context do
+      r = start!(:injected, context, [])
+      monitor = Process.monitor(:sys.get_state(r).supervisor)
+      kill_program(r)
+      assert_receive {:DOWN, ^monitor, :process, _pid, :shutdown}
+    end
+
     test "a call that waits gets an error", context do
       r = start!(:injected, context, [])
       :ok = Tank.apply(pod(context, "hung", Workload.hung(:injected)), r)
@@ -109,6 +119,26 @@ defmodule Tank.FailureTest do
     assert {:error, %Error{code: :locked} = error} = Tank.Reconciler.start_link(opts)
     assert error.where.pid == "#{:sys.get_state(r).link.os_pid}"
     assert Tank.running(r) == %{}
+  end
+
+  @tag :privileged
+  test "a pod that cannot run is told in the log, with advice, and a clean exit is not",
+       context do
+    r = start!(:containers, context, backoff_base: 60_000, backoff_cap: 60_000)
+
+    log =
+      capture_log(fn ->
+        :ok = Tank.apply(pod(context, "no-such-command", ["/bin/nope"]), r)
+        :ok = Tank.apply(pod(context, "clean-exit", ["/bin/busybox", "true"]), r)
+        eventually("the failure", fn -> status(r, "no-such-command") == :backing_off end)
+        eventually("the exit", fn -> status(r, "clean-exit") == :backing_off end)
+        # Notices come before replies, so both have been handled.
+        :ok = Tank.sync(r)
+      end)
+
+    assert log =~ "pod no-such-command: exec /bin/nope: no such file or directory, restarting in"
+    assert log =~ "hint: the command is looked up in the container's root file system"
+    refute log =~ "pod clean-exit"
   end
 
   test "a data directory that cannot be made is an error with its path", context do

@@ -1,5 +1,5 @@
 # What the port program has to say of each test is of interest when one fails.
-unless System.get_env("RUST_LOG"), do: System.put_env("RUST_LOG", "error")
+unless System.get_env("TANK_LOG"), do: System.put_env("TANK_LOG", "error")
 
 if Tank.Privilege.root?() do
   ExUnit.start()

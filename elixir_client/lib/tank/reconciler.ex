@@ -39,6 +39,16 @@ defmodule Tank.Reconciler do
       injected runtime is given
     * `:binary` - path of the port program; the one that `mix compile` built by default
 
+  ## When a pod does not run
+
+  Its `Tank.Status` says why: `:reason` in a line, `:last_exit` in full, with a hint where one is
+  known. Each failure of a container is logged as a warning, with its pod's name as `tank_pod` in
+  the metadata. What its processes write to stdout and stderr is in the data directory, in
+  `logs/POD/CONTAINER.log` and, when that grew, `CONTAINER.log.1`, until the pod is deleted.
+
+  The environment variable `TANK_LOG` (`error`, `warn`, `info` or `debug`; `warn` by default) says
+  what the port program writes to the BEAM's stderr.
+
   ## When the port program dies
 
   Pods go on. Calls that wait get `{:error, %Tank.Error{code: :disconnected}}`, the server stops,
@@ -306,7 +316,11 @@ defmodule Tank.Reconciler do
   # Runs of the default runtime follow the notices.
 
   defp handle_notice(:resync, state), do: ask(state, :status, nil, :resync)
-  defp handle_notice({:status, name, status}, state), do: note_status(name, status, state)
+
+  defp handle_notice({:status, name, status}, state) do
+    log_failure(name, status, state.options)
+    note_status(name, status, state)
+  end
 
   defp handle_notice({:gone, name}, state) do
     state = finish_run(name, :stopped, state)
@@ -341,6 +355,18 @@ defmodule Tank.Reconciler do
     Logger.warning("tank: the port program sent an unknown notice: #{inspect(other, limit: 10)}")
     state
   end
+
+  # What somebody should hear of without asking. The end of an injected
+  # runtime's process is OTP's to report.
+  defp log_failure(name, %{phase: phase, last_exit: exit, reason: reason}, %{runtime: Runtime})
+       when phase in [:waiting, :done] and exit not in [nil, {:exited, 0}] do
+    Logger.warning("tank: pod #{name}: #{reason}#{advice(exit)}", tank_pod: name)
+  end
+
+  defp log_failure(_name, _status, _options), do: :ok
+
+  defp advice({:error, %{hint: hint}}) when hint != nil, do: "\nhint: #{hint}"
+  defp advice(_exit), do: ""
 
   defp told({:error, error}), do: {:error, Error.from_wire(error)}
   defp told(exit), do: exit
@@ -628,9 +654,16 @@ defmodule Tank.Reconciler do
   # The end.
 
   @impl true
-  def terminate(_reason, %{down: error}) when error != nil, do: :ok
-
   def terminate(reason, state) do
+    end_link(reason, state)
+    # One report of one crash is enough: without this the supervisor of runs
+    # would end for the same reason, and say so too.
+    Process.exit(state.supervisor, :shutdown)
+  end
+
+  defp end_link(_reason, %{down: error}) when error != nil, do: :ok
+
+  defp end_link(reason, state) do
     case reason do
       :normal -> shut_down(state)
       :shutdown -> shut_down(state)
