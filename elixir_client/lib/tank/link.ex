@@ -113,7 +113,7 @@ defmodule Tank.Link do
   """
   @spec close(t()) :: :ok
   def close(%{port: port} = link) do
-    if stuck?(link), do: System.cmd("kill", ["-KILL", "#{link.os_pid}"], stderr_to_stdout: true)
+    if stuck?(link), do: kill(link.os_pid)
     Port.close(port)
     forget(port)
   rescue
@@ -126,6 +126,9 @@ defmodule Tank.Link do
       nil -> false
     end
   end
+
+  # The shell's own kill: not every machine has another.
+  defp kill(os_pid), do: System.shell("kill -KILL #{os_pid}", stderr_to_stdout: true)
 
   defp forget(port) do
     receive do
