@@ -90,16 +90,20 @@ defmodule Tank.StoreTest do
     end
 
     test "retries climb one by one" do
-      r = start_reconciler!(backoff_base: 200, backoff_cap: 800)
+      r = start_reconciler!()
       :ok = Tank.apply(pod("loop"))
       :ok = Reconciler.sync(r)
 
       retries =
         for _ <- 1..3 do
           pid = eventually("a run", fn -> Reconciler.running(r)["loop"] end)
+          before = Reconciler.status(r)["loop"].retries
           Process.exit(pid, :kill)
-          eventually("the wait", fn -> Reconciler.status(r)["loop"].status == :backing_off end)
-          Reconciler.status(r)["loop"].retries
+
+          eventually("another retry", fn ->
+            retries = Reconciler.status(r)["loop"].retries
+            retries != before && retries
+          end)
         end
 
       assert retries == [1, 2, 3]
@@ -190,6 +194,22 @@ defmodule Tank.StoreTest do
                Reconciler.start_link(name: :store_test_second, runtime: StubRuntime)
 
       assert message =~ "#PID"
+    end
+
+    test "one with the store's own data directory belongs to it", %{dir: dir} do
+      :ok = Tank.apply(pod("web"))
+      r = start_reconciler!(data_dir: Path.join(dir, "data"))
+      assert :ok = Reconciler.sync(r)
+      assert %{"web" => _pid} = Tank.running()
+      assert [%{name: "web"}] = Store.list_pods()
+    end
+
+    test "one with a data directory of its own does not", %{dir: dir} do
+      :ok = Tank.apply(pod("web"))
+      r = start_reconciler!(data_dir: Path.join(dir, "other"))
+      assert :ok = Reconciler.sync(r)
+      assert Tank.list(r) == []
+      assert [%{name: "web"}] = Tank.list()
     end
 
     test "one that is killed is followed by another, and nothing stored is lost" do

@@ -49,6 +49,12 @@ defmodule Tank.Reconciler do
   The environment variable `TANK_LOG` (`error`, `warn`, `info` or `debug`; `warn` by default) says
   what the port program writes to the BEAM's stderr.
 
+  ## What an orderly stop is
+
+  Stopping the supervisor, and the end of the BEAM by `System.stop/1` or SIGTERM when the tree is
+  an application's. A tree that a script or a shell started does not belong to an application: the
+  BEAM ends without stopping it, which is `:on_disconnect`, as is `System.halt/1`.
+
   ## When the port program dies
 
   Pods go on. Calls that wait get `{:error, %Tank.Error{code: :disconnected}}`, the server stops,
@@ -66,6 +72,8 @@ defmodule Tank.Reconciler do
   @boot_ms_max 30_000
   @shutdown_margin_ms 10_000
   @keep_ms_max 5_000
+  # Longer than a child's shutdown is by default, shorter than the margin.
+  @runs_ms_max 8_000
   @credits 1_024
 
   defstruct options: nil,
@@ -84,6 +92,9 @@ defmodule Tank.Reconciler do
             # name => Status.known(); injected only
             known: %{},
             credits_used: 0,
+            # pictures asked for after notices were dropped, and who waits for them
+            resyncs: 0,
+            lookers: [],
             # what start_link waits for
             boot: MapSet.new(),
             down: nil
@@ -148,18 +159,19 @@ defmodule Tank.Reconciler do
   def init(options) do
     Process.flag(:trap_exit, true)
 
-    with {:ok, data_dir} <- stored_data_dir(options),
+    supervisor = Injected.supervisor_of_all(options.name, @runs_ms_max)
+
+    with {:ok, data_dir} <- Store.bind(options.data_dir),
          options = Options.with_dirs(options, data_dir),
-         {:ok, link} <- Link.open(Options.binary(options), Options.argv(options, mode(options))) do
-      {:ok, supervisor} = DynamicSupervisor.start_link(strategy: :one_for_one)
-      boot(%__MODULE__{options: options, link: link, supervisor: supervisor})
+         {:ok, link} <- Link.open(Options.binary(options), Options.argv(options, mode(options))),
+         {:ok, state} <- boot(%__MODULE__{options: options, link: link, supervisor: supervisor}) do
+      {:ok, state}
     else
-      {:error, error} -> {:stop, error}
+      {:error, error} ->
+        Injected.stop_all(supervisor, @runs_ms_max)
+        {:stop, error}
     end
   end
-
-  defp stored_data_dir(%{data_dir: nil}), do: Store.bind()
-  defp stored_data_dir(_given), do: {:ok, nil}
 
   defp mode(%{runtime: Runtime}), do: :container
   defp mode(_injected), do: :client
@@ -179,10 +191,10 @@ defmodule Tank.Reconciler do
   defp booted?(state), do: MapSet.size(state.boot) == 0
 
   defp boot_result(%{down: nil} = state) do
-    if booted?(state), do: {:ok, state}, else: {:stop, slow_boot()}
+    if booted?(state), do: {:ok, state}, else: {:error, slow_boot()}
   end
 
-  defp boot_result(%{down: error}), do: {:stop, error}
+  defp boot_result(%{down: error}), do: {:error, error}
 
   defp create_seeds(state) do
     Enum.reduce(state.options.pods, state, fn pod, state ->
@@ -202,7 +214,14 @@ defmodule Tank.Reconciler do
     do: {:noreply, %{state | link: Link.cast(state.link, :nudge, nil)}}
 
   @impl true
-  def handle_call({:tank, :running, nil}, _from, state), do: {:reply, {:ok, live(state)}, state}
+  def handle_call({:tank, :running, nil}, _from, %{resyncs: 0} = state) do
+    {:reply, {:ok, live(state)}, state}
+  end
+
+  # Notices were dropped, so who has synced would be told of less than that.
+  def handle_call({:tank, :running, nil}, from, state) do
+    {:noreply, %{state | lookers: [from | state.lookers]}}
+  end
 
   def handle_call({:tank, op, args}, from, state) do
     case Link.request(state.link, op, args, {:call, from, op}) do
@@ -211,9 +230,15 @@ defmodule Tank.Reconciler do
     end
   end
 
+  # Somebody may have seen a process end whose end is still under way to here.
   defp live(state) do
-    for {name, run} <- state.runs, name not in state.stopping, into: %{}, do: {name, run.pid}
+    for {name, %{pid: pid}} <- state.runs,
+        name not in state.stopping and alive?(pid),
+        into: %{},
+        do: {name, pid}
   end
+
+  defp alive?(pid), do: node(pid) != node() or Process.alive?(pid)
 
   @impl true
   def handle_info(message, state) do
@@ -223,8 +248,21 @@ defmodule Tank.Reconciler do
     end
   end
 
-  defp handle_message({Injected, :started, {name, incarnation}, started}, state) do
-    handle_injected_started(started, name, incarnation, state)
+  defp handle_message({Injected, :started, key, {pid, supervisor, ref}}, state) do
+    state = handle_injected_started({:ok, pid}, key, state)
+    send(supervisor, {ref, seen?(key, pid, state)})
+    state
+  end
+
+  defp handle_message({Injected, :failed, key, reason}, state) do
+    handle_injected_started({:error, reason}, key, state)
+  end
+
+  defp handle_message({Injected, :ended, {name, incarnation}, reason}, state) do
+    case state.runs do
+      %{^name => %{incarnation: ^incarnation} = run} -> handle_run_down(name, run, reason, state)
+      _over -> state
+    end
   end
 
   defp handle_message({Injected, :stopped, key}, state), do: handle_injected_stopped(key, state)
@@ -263,7 +301,8 @@ defmodule Tank.Reconciler do
 
   defp handle_event({:down, error, waiting}, state) do
     for {:call, from, _op} <- waiting, do: GenServer.reply(from, {:error, error})
-    %{state | down: error}
+    for from <- state.lookers, do: GenServer.reply(from, {:error, error})
+    %{state | down: error, lookers: []}
   end
 
   defp spend_credit(%{credits_used: used} = state) when used + 1 < div(@credits, 2) do
@@ -299,11 +338,20 @@ defmodule Tank.Reconciler do
 
     case {tag, result} do
       {:subscribe, {:ok, _seq}} -> state
-      {:resync, {:ok, statuses}} -> resync_runs(statuses, state)
+      {:resync, {:ok, statuses}} -> statuses |> resync_runs(state) |> show_lookers()
       {{:seed, name}, {:error, error}} -> warn_of_seed(name, error, state)
       {{:seed, _name}, {:ok, _generation}} -> state
       {_tag, {:error, error}} -> %{state | down: error}
     end
+  end
+
+  defp show_lookers(%{resyncs: resyncs} = state) when resyncs > 1 do
+    %{state | resyncs: resyncs - 1}
+  end
+
+  defp show_lookers(state) do
+    for from <- state.lookers, do: GenServer.reply(from, {:ok, live(state)})
+    %{state | resyncs: 0, lookers: []}
   end
 
   defp warn_of_seed(_name, %Error{code: :exists}, state), do: state
@@ -315,7 +363,9 @@ defmodule Tank.Reconciler do
 
   # Runs of the default runtime follow the notices.
 
-  defp handle_notice(:resync, state), do: ask(state, :status, nil, :resync)
+  defp handle_notice(:resync, state) do
+    ask(%{state | resyncs: state.resyncs + 1}, :status, nil, :resync)
+  end
 
   defp handle_notice({:status, name, status}, state) do
     log_failure(name, status, state.options)
@@ -400,7 +450,12 @@ defmodule Tank.Reconciler do
     Enum.reduce(statuses, state, fn {name, status}, state -> resync_run(name, status, state) end)
   end
 
-  defp resync_runs(_statuses, state), do: state
+  # Of an injected runtime only what is noted beside its runs can be out of date.
+  defp resync_runs(statuses, state) do
+    stopping = for {name, %{status: :stopping}} <- statuses, name in state.stopping, do: name
+    known = Map.take(state.known, Map.keys(statuses))
+    %{state | stopping: MapSet.new(stopping), known: known}
+  end
 
   defp resync_run(name, %{status: live, incarnation: run} = status, state)
        when live in [:running, :stopping] do
@@ -545,13 +600,36 @@ defmodule Tank.Reconciler do
     %{state | starts: Map.put(state.starts, name, start)}
   end
 
-  defp handle_injected_started(started, name, incarnation, state) do
+  defp handle_injected_started(started, {name, incarnation}, state) do
     case state.starts do
       %{^name => %{incarnation: ^incarnation} = start} ->
         finish_start(started, name, start, %{state | starts: Map.delete(state.starts, name)})
 
       _cancelled ->
         state
+    end
+  end
+
+  # A monitor that came too late would not know the reason; the run's own
+  # supervisor does, and tells it.
+  defp seen?({name, incarnation}, pid, state) do
+    case state.runs do
+      %{^name => %{incarnation: ^incarnation, monitor: monitor}} ->
+        monitored?(pid) or not Process.demonitor(monitor, [:flush])
+
+      _cancelled ->
+        true
+    end
+  end
+
+  # Whether it is alive says less: what is about to end may be, and take no
+  # monitor any more.
+  defp monitored?(pid) when node(pid) != node(), do: true
+
+  defp monitored?(pid) do
+    case Process.info(pid, :monitored_by) do
+      {:monitored_by, pids} -> self() in pids
+      nil -> false
     end
   end
 
@@ -655,21 +733,24 @@ defmodule Tank.Reconciler do
 
   @impl true
   def terminate(reason, state) do
-    end_link(reason, state)
-    # One report of one crash is enough: without this the supervisor of runs
-    # would end for the same reason, and say so too.
-    Process.exit(state.supervisor, :shutdown)
+    state = if orderly?(reason) and state.down == nil, do: shut_down(state), else: state
+    Link.close(state.link)
+    end_runs(state)
   end
 
-  defp end_link(_reason, %{down: error}) when error != nil, do: :ok
+  defp orderly?(:normal), do: true
+  defp orderly?(:shutdown), do: true
+  defp orderly?({:shutdown, _why}), do: true
+  defp orderly?(_crash), do: false
 
-  defp end_link(reason, state) do
-    case reason do
-      :normal -> shut_down(state)
-      :shutdown -> shut_down(state)
-      {:shutdown, _why} -> shut_down(state)
-      _crash -> Link.close(state.link)
+  # Before the next server starts them again, and by an orderly stop, or their
+  # supervisor would report the same crash once more.
+  defp end_runs(state) do
+    for {_name, start} <- state.starts do
+      Injected.cancel(:swept, start.starter, start.supervisor)
     end
+
+    Injected.stop_all(state.supervisor, @runs_ms_max)
   end
 
   defp shut_down(%{options: options} = state) do
@@ -683,15 +764,14 @@ defmodule Tank.Reconciler do
     |> ask(:shutdown, %{pods: pods}, :shutdown)
     |> drain(& &1.down, now_ms() + wait_ms)
     |> warn_of_slow_end(wait_ms)
-
-    Link.close(state.link)
   end
 
-  defp warn_of_slow_end(%{down: nil}, wait_ms) do
+  defp warn_of_slow_end(%{down: nil} = state, wait_ms) do
     Logger.error("tank: the port program did not end within #{wait_ms} ms; pods may still run")
+    state
   end
 
-  defp warn_of_slow_end(_ended, _wait_ms), do: :ok
+  defp warn_of_slow_end(ended, _wait_ms), do: ended
 
   # Handles messages outside of the GenServer's own loop, before its first
   # message and after its last, and leaves calls where they are.

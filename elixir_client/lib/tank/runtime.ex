@@ -23,7 +23,8 @@ defmodule Tank.Runtime do
   reconciler's `:runtime_opts` with `:owner` set to the reconciler. Its pid is what
   `Tank.running/0` gives, and its exit is the pod's exit: `:normal` and the first two `:shutdown`
   forms above mean what they say, and everything else is a failure. To stop the pod, the child is
-  terminated as a supervisor does it. It may send
+  terminated as a supervisor does it; when the server itself ends, it is killed after 8 seconds at
+  the latest. It may send
   `{:tank, pod_name, {:running, host_pid}}` to its `:owner`; `Tank.status/0` then shows that pid.
 
       defmodule MyRuntime do

@@ -10,7 +10,7 @@ defmodule Tank.Store do
         Tank.Reconciler
       ]
 
-  A reconciler without a `:data_dir` of its own takes the store's. While none runs, pods can be
+  A reconciler without a `:data_dir` of its own, or with the same one, takes the store's. While none runs, pods can be
   stored and read all the same, and nothing is started. Without a `Tank.Store` these functions
   ask `Tank.Reconciler`.
 
@@ -137,13 +137,13 @@ defmodule Tank.Store do
   defp to_pod(other), do: {:error, {:invalid_pod_spec, other}}
 
   @doc false
-  # Called by a reconciler that starts: gives it the data directory, if there is
-  # a store, and lets go of it.
-  @spec bind() :: {:ok, Path.t() | nil} | {:error, Error.t()}
-  def bind do
-    GenServer.call(__MODULE__, :bind, :infinity)
+  # Called by a reconciler that starts, with the data directory it was given. If
+  # it was given none or the store's, the store gives it its own and lets go of it.
+  @spec bind(Path.t() | nil) :: {:ok, Path.t() | nil} | {:error, Error.t()}
+  def bind(data_dir) do
+    GenServer.call(__MODULE__, {:bind, data_dir}, :infinity)
   catch
-    :exit, {:noproc, _call} -> {:ok, nil}
+    :exit, {:noproc, _call} -> {:ok, data_dir}
   end
 
   @impl true
@@ -153,15 +153,20 @@ defmodule Tank.Store do
   end
 
   @impl true
-  def handle_call(:bind, {pid, _tag}, %{reconciler: nil} = state) do
+  def handle_call({:bind, other}, _from, %{options: %{data_dir: own}} = state)
+      when other not in [nil, own] do
+    {:reply, {:ok, other}, state}
+  end
+
+  def handle_call({:bind, _ours}, {pid, _tag}, %{reconciler: nil} = state) do
     state = close(state)
     {:reply, {:ok, state.options.data_dir}, %{state | reconciler: {pid, Process.monitor(pid)}}}
   end
 
-  def handle_call(:bind, from, %{reconciler: {pid, _monitor}} = state) do
+  def handle_call({:bind, _ours} = call, from, %{reconciler: {pid, _monitor}} = state) do
     if Process.alive?(pid),
       do: {:reply, {:error, locked(pid, state)}, state},
-      else: handle_call(:bind, from, unbind(state))
+      else: handle_call(call, from, unbind(state))
   end
 
   def handle_call({:tank, _op, _args} = call, from, %{reconciler: {pid, _monitor}} = state) do
