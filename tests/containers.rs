@@ -420,3 +420,19 @@ fn without_root_the_program_says_so() {
     let text = String::from_utf8(output.stderr).expect("text");
     assert!(text.contains("containers need root"), "{text}");
 }
+
+#[test]
+fn a_program_that_cannot_start_leaves_no_run_directory() {
+    if !is_root("no run directory") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+    std::fs::create_dir(&data).expect("ours");
+    std::fs::write(data.join("state.redb"), "no store").expect("ours");
+    let path = |path: &Path| path.display().to_string();
+    let (exit, error) = refused(&["--data-dir", &path(&data), "--run-dir", &path(&run)]);
+    assert_eq!(exit, 4);
+    assert_eq!(code(&error), "store_corrupt");
+    assert!(!run.exists());
+}

@@ -17,7 +17,7 @@ use crate::port::session::Session;
 use crate::port::stdio::Pipes;
 use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
-use crate::runtime::container::{ContainerRuntime, Leftover, Surroundings, leftovers, reaper};
+use crate::runtime::container::{ContainerRuntime, Surroundings, leftovers, reaper};
 use crate::runtime::{Events, Runtime};
 use crate::store::{DurableStore, MemoryStore, Store};
 
@@ -39,13 +39,15 @@ const LOCK_AGAIN: Duration = Duration::from_millis(10);
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
     let deadline = Instant::now() + Duration::from_millis(options.lock_wait_ms);
-    let (data_dir, run_dir) = take_locks(options, deadline).await?;
+    let data_dir = lock_data(options, deadline).await?;
+    // A program that is killed lets go of the directory's lock before the store's.
+    let store = once_free(deadline, || open_store(options)).await?;
+    // Last of what often fails, so that no failure leaves a run directory behind.
+    let run_dir = lock_runs(options, deadline).await?;
     // Who waits for a lock has nothing to end in order.
     let hangups = Hangups::new().map_err(|error| system("catch signals", &error))?;
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
     let host = host(&trees);
-    // A program that is killed lets go of the directory's lock before the store's.
-    let store = once_free(deadline, || open_store(options)).await?;
     let (events, happened) = unbounded_channel();
     let (runtime, first_incarnation) = match options.runtime {
         RuntimeKind::Container => containers(options, trees, events.clone()).await?,
@@ -106,21 +108,22 @@ fn config(options: &Options, first_incarnation: u64) -> Config {
     }
 }
 
-/// The data and the run directory, each locked when something in it is ours
-/// alone.
-async fn take_locks(
-    options: &Options,
-    deadline: Instant,
-) -> Result<(Option<DirLock>, Option<DirLock>), Failure> {
+/// Locks the data directory, when something in it will be ours alone: the state
+/// file or the logs.
+async fn lock_data(options: &Options, deadline: Instant) -> Result<Option<DirLock>, Failure> {
     let has_containers = options.runtime == RuntimeKind::Container;
     if has_containers && !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Code::NotPermitted, "containers need root")
             .hint("run as root, or inject a runtime of your own (:runtime)"));
     }
-    let has_data = has_containers || options.store == StoreKind::Durable;
-    let data_dir = if has_data { Some(lock(&options.data_dir, deadline).await?) } else { None };
-    let run_dir = if has_containers { Some(lock(&options.run_dir, deadline).await?) } else { None };
-    Ok((data_dir, run_dir))
+    let is_used = has_containers || options.store == StoreKind::Durable;
+    if is_used { lock(&options.data_dir, deadline).await.map(Some) } else { Ok(None) }
+}
+
+/// Locks the run directory, when runs will be in it.
+async fn lock_runs(options: &Options, deadline: Instant) -> Result<Option<DirLock>, Failure> {
+    let is_used = options.runtime == RuntimeKind::Container;
+    if is_used { lock(&options.run_dir, deadline).await.map(Some) } else { Ok(None) }
 }
 
 async fn lock(dir: &Path, deadline: Instant) -> Result<DirLock, Failure> {
@@ -171,7 +174,8 @@ async fn containers(
         shim_cgroups,
         stop_grace_ms: options.stop_grace_ms,
     };
-    let leftovers: Vec<Leftover> = leftovers(&surroundings).await?;
+    let found = leftovers(&surroundings).await;
+    let leftovers = found.inspect_err(|_| surroundings.cgroups.remove_empty())?;
     let last = leftovers.iter().map(|leftover| leftover.incarnation.0).max();
     let runtime = ContainerRuntime::new(surroundings, leftovers, events);
     Ok((Runtime::Container(runtime), last.map_or(1, |last| last + 1)))
