@@ -46,6 +46,15 @@ impl Machine {
         Port::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// A program in which the pod `web` runs, and that one's pid.
+    fn port_with_web(&self) -> (Port, i32) {
+        let mut port = self.port();
+        port.ok("apply", &self.pod("web", "sleep 1000", ""));
+        port.ok("sync", "nil");
+        let pid = host_pid(&mut port, "web");
+        (port, pid)
+    }
+
     /// A pod that runs `script` in a shell.
     fn pod(&self, name: &str, script: &str, rest: &str) -> String {
         self.pod_of(name, &format!("[<<\"/bin/sh\">>, <<\"-c\">>, <<\"{script}\">>]"), rest)
@@ -151,6 +160,7 @@ fn failures_to_start_say_step_object_and_errno() {
         assert_eq!(code(error), "start_failed", "{error}");
         assert_eq!(place(error, "step"), step, "{error}");
         assert_eq!(place(error, "pod"), pod, "{error}");
+        assert_eq!(place(error, "container"), "c", "{error}");
         assert!(place(error, "path").ends_with(object), "{error}");
         assert!(!place(error, "errno").is_empty(), "{error}");
         assert!(error.get("hint").is_some_and(|hint| !hint.is_nil()), "{error}");
@@ -231,10 +241,7 @@ fn shims_that_are_stuck_hold_up_the_beginning_once_and_not_one_after_the_other()
 #[test]
 fn a_killed_shim_takes_its_containers_along_and_counts_as_a_crash() {
     let Some(machine) = Machine::new("kill -9 of the shim") else { return };
-    let mut port = machine.port();
-    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
-    port.ok("sync", "nil");
-    let pid = host_pid(&mut port, "web");
+    let (mut port, pid) = machine.port_with_web();
     let shim = parent_of(pid);
     rustix::process::kill_process(Pid::from_raw(shim).expect("a pid"), Signal::KILL)
         .expect("the shim lives");
@@ -275,10 +282,7 @@ fn parent_of(pid: i32) -> i32 {
 #[test]
 fn the_end_of_stdin_keeps_pods_by_default() {
     let Some(machine) = Machine::new("on_disconnect keep") else { return };
-    let mut port = machine.port();
-    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
-    port.ok("sync", "nil");
-    let pid = host_pid(&mut port, "web");
+    let (mut port, pid) = machine.port_with_web();
     port.hang_up();
     assert_eq!(port.wait().code(), Some(0));
     assert!(is_alive(pid));
@@ -288,10 +292,7 @@ fn the_end_of_stdin_keeps_pods_by_default() {
 fn the_end_of_stdin_stops_pods_when_told_so() {
     let Some(machine) = Machine::new("on_disconnect stop") else { return };
     let machine = machine.with(&["--on-disconnect", "stop"]);
-    let mut port = machine.port();
-    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
-    port.ok("sync", "nil");
-    let pid = host_pid(&mut port, "web");
+    let (mut port, pid) = machine.port_with_web();
     port.hang_up();
     assert_eq!(port.wait().code(), Some(0));
     assert!(!is_alive(pid));
@@ -302,10 +303,7 @@ fn the_end_of_stdin_stops_pods_when_told_so() {
 fn the_end_of_stdin_lets_pods_stop_by_themselves_when_told_so() {
     let Some(machine) = Machine::new("on_disconnect stop-after") else { return };
     let machine = machine.with(&["--on-disconnect", "stop-after-ms=300"]);
-    let mut port = machine.port();
-    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
-    port.ok("sync", "nil");
-    let pid = host_pid(&mut port, "web");
+    let (mut port, pid) = machine.port_with_web();
     port.signal(Signal::TERM);
     assert_eq!(port.wait().code(), Some(0));
     eventually("the pod has stopped with nobody left to ask", || !is_alive(pid));

@@ -449,11 +449,19 @@ impl Daemon {
         if self.has_last_call() {
             return self.answer_for_client();
         }
+        self.abandon_requests();
         if let OnDisconnect::StopAfter(delay_ms) = self.on_disconnect {
             self.run_until = Some(clock::now().after(delay_ms));
         }
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
         self.request(Waiter::Gone(end), Request::Shutdown { stop_pods }, 0);
+    }
+
+    /// Nobody is left to be answered. What was asked for is still done.
+    fn abandon_requests(&mut self) {
+        for ticket in std::mem::take(&mut self.tickets).into_keys() {
+            self.handle(Event::Abandoned(ticket));
+        }
     }
 
     fn has_last_call(&self) -> bool {

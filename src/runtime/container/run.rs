@@ -137,9 +137,12 @@ async fn instant(at: Option<Instant>) {
 impl Context {
     async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, i32), Failure> {
         let request = launch::request(&self.surroundings, spec, self.incarnation)?;
+        let container = request.container.name.clone();
         let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
-            launched = self.ask(&mut shim, ToShim::Launch(Box::new(request))) => launched,
+            launched = self.ask(&mut shim, ToShim::Launch(Box::new(request))) => {
+                launched.map_err(|failure| failure.at(Place::Container, container))
+            }
             () = cancelled(orders) => Err(self.failure("cancel", "the start was cancelled")),
         };
         if launched.is_err() {
