@@ -184,7 +184,9 @@ impl Daemon {
         let may_read = self.is_connected && has_greeted && !self.session.is_backlogged();
         let may_write = self.is_connected && !self.session.output().is_empty();
         tokio::select! {
+            // What ends the program first, what a client can do without end last.
             biased;
+            () = hangups.recv(), if self.is_connected => Wake::Hangup,
             Some(news) = self.news.recv() => Wake::News(news),
             Some(event) = self.happened.recv() => Wake::Event(event),
             rung = self.alarm.rings() => match rung {
@@ -193,7 +195,6 @@ impl Daemon {
             },
             count = self.pipes.write(self.session.output()), if may_write => Wake::Wrote(count),
             count = self.pipes.read(buffer), if may_read => Wake::Read(count),
-            () = hangups.recv(), if self.is_connected => Wake::Hangup,
         }
     }
 
