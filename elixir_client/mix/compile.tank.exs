@@ -114,7 +114,7 @@ defmodule Mix.Tasks.Compile.Tank do
   defp no_cargo do
     """
     cargo was not found, and Tank's port program is built with it.
-    Install Rust (https://rustup.rs), or set TANK_BINARY to a program that is built already,
+    Install a Rust toolchain, or set TANK_BINARY to a program that is built already,
     with tank-shim beside it.\
     """
   end
