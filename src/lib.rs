@@ -2,11 +2,13 @@
 //!
 //! [`core`] decides and never acts; everything else acts and never decides.
 //! `ARCHITECTURE.md` is the map.
+#![deny(unsafe_code)]
 
 pub mod cli;
 pub mod core;
 pub mod daemon;
 mod os_words;
+#[expect(unsafe_code, reason = "tokio registers descriptors by an unsafe call")]
 mod poll;
 pub mod port;
 pub mod runtime;

@@ -104,15 +104,23 @@ impl Port {
         self.next_id
     }
 
-    /// Waits for the answer to `id`.
-    pub(crate) fn answer(&mut self, id: i64) -> Result<Term<'static>, Term<'static>> {
+    /// Waits for the first answer to any of `ids`, and says to which.
+    pub(crate) fn first_answer(
+        &mut self,
+        ids: &[i64],
+    ) -> (i64, Result<Term<'static>, Term<'static>>) {
         loop {
             let frame = self.recv();
             let Some([head, body]) = frame.as_tuple() else { continue };
-            if head.as_i64() == Some(id) {
-                return result(body);
+            if let Some(id) = head.as_i64().filter(|id| ids.contains(id)) {
+                return (id, result(body));
             }
         }
+    }
+
+    /// Waits for the answer to `id`.
+    pub(crate) fn answer(&mut self, id: i64) -> Result<Term<'static>, Term<'static>> {
+        self.first_answer(&[id]).1
     }
 
     /// Waits for the program to ask for `op`; the id to answer under.
