@@ -71,7 +71,8 @@ impl Model {
         let name = spec.name.clone();
         if let Some(pod) = self.pods.get_mut(&name).filter(|pod| pod.spec == spec) {
             pod.gone_at = None;
-            return;
+            // A wait may have ended while the delete was held.
+            return self.start_due();
         }
         let state = State::Terminal;
         self.pods.insert(name.clone(), Pod { spec, state, retries: 0, gone_at: None });
@@ -139,15 +140,20 @@ impl Model {
             self.now += 1;
             let now = self.now;
             self.pods.retain(|_, pod| pod.gone_at.is_none_or(|at| at > now));
-            let is_due = |pod: &Pod| {
-                let is_held = pod.gone_at.is_some();
-                !is_held && matches!(pod.state, State::BackingOff { until } if until <= now)
-            };
-            let due = self.pods.iter().filter(|(_, pod)| is_due(pod));
-            let due: Vec<Name> = due.map(|(name, _)| name.clone()).collect();
-            for name in due {
-                self.start(&name);
-            }
+            self.start_due();
+        }
+    }
+
+    fn start_due(&mut self) {
+        let now = self.now;
+        let is_due = |pod: &Pod| {
+            let is_held = pod.gone_at.is_some();
+            !is_held && matches!(pod.state, State::BackingOff { until } if until <= now)
+        };
+        let due = self.pods.iter().filter(|(_, pod)| is_due(pod));
+        let due: Vec<Name> = due.map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.start(&name);
         }
     }
 }
@@ -306,5 +312,21 @@ proptest! {
             both.step(step);
             both.compare();
         }
+    }
+}
+
+#[test]
+fn a_wait_that_ended_during_a_held_delete_ends_at_the_reapply() {
+    let mut both = Both::new();
+    for step in [
+        Step::Starts(1, Starts::FailToDownload),
+        Step::Apply(1, RestartPolicy::Always, "v1"),
+        Step::Wait(BASE_MS - 1),
+        Step::Delete(1),
+        Step::Wait(1),
+        Step::Reapply(1),
+    ] {
+        both.step(&step);
+        both.compare();
     }
 }
