@@ -5,7 +5,7 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use erlang_term_format::Term;
+use erlang_term_format::{Term, text};
 use rustix::process::Signal;
 use support::{Port, code, eventually, message, place, refused};
 
@@ -65,6 +65,25 @@ fn specs_are_applied_read_back_and_deleted() {
     assert!(port.ok("delete", "<<\"web\">>").is_nil());
     assert!(port.ok("delete", "<<\"web\">>").is_nil());
     assert_eq!(code(&port.error("get", "<<\"web\">>")), "not_found");
+}
+
+#[test]
+fn a_ping_is_answered_with_the_same_term() {
+    let mut port = idle();
+    for term in [
+        "nil",
+        "<<\"text\">>",
+        "[]",
+        "[1,2,3]",
+        "{a,[b|c],#{k => 1.5}}",
+        "-9223372036854775808",
+        "1180591620717411303424",
+        "<<1,2,5:3>>",
+    ] {
+        assert_eq!(port.ok("ping", term), text::parse(term).expect("a term"), "{term}");
+    }
+    let large = "v".repeat(10 << 20);
+    assert_eq!(port.ok("ping", &format!("<<\"{large}\">>")).as_str(), Some(&*large));
 }
 
 #[test]

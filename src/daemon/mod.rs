@@ -253,7 +253,8 @@ impl Daemon {
             Work::Call { id, call: Call::Core(request), bytes } => {
                 self.take_request(id, request, bytes);
             }
-            Work::Call { call: Call::Subscribe { .. }, .. } | Work::Cast(Cast::Credit(_)) => {
+            Work::Call { call: Call::Ping | Call::Subscribe { .. }, .. }
+            | Work::Cast(Cast::Credit(_)) => {
                 unreachable!("the session keeps its own books")
             }
             Work::Cast(Cast::Nudge) => self.handle(Event::Nudged),

@@ -119,7 +119,7 @@ impl Session {
                 }
             },
             Ok(Incoming::Request { id, op, args }) => {
-                let call = self.take_request(id, &op, &args)?;
+                let call = self.take_request(id, &op, args)?;
                 Some(Work::Call { id, call, bytes: frame.len() })
             }
             Ok(Incoming::Reply { id, result }) => self.take_reply(id, result),
@@ -140,8 +140,12 @@ impl Session {
         None
     }
 
-    fn take_request(&mut self, id: i64, op: &str, args: &Term<'_>) -> Option<Call> {
-        match translate::call(op, args) {
+    fn take_request(&mut self, id: i64, op: &str, args: Term<'_>) -> Option<Call> {
+        match translate::call(op, &args) {
+            Ok(Call::Ping) => {
+                self.answer(id, Ok(args));
+                None
+            }
             Ok(Call::Subscribe { credits }) => {
                 let seq = self.subscribe(credits);
                 self.answer(id, Ok(Term::map([(Term::atom("seq"), Term::Integer(seq))])));

@@ -31,6 +31,8 @@ impl From<Failure> for Refusal {
 pub enum Call {
     /// For the core.
     Core(Request),
+    /// For the session: the arguments are the answer.
+    Ping,
     /// For the session: notices, with this many credits.
     Subscribe {
         /// How many notices may be sent.
@@ -72,6 +74,7 @@ pub fn call(op: &str, args: &Term<'_>) -> Result<Call, Refusal> {
             Some("keep") => Request::Shutdown { stop_pods: false },
             _ => return Err(bad_args(op, "#{pods => stop | keep}").into()),
         },
+        "ping" => return Ok(Call::Ping),
         "subscribe" => {
             let credits = args.get("credits").and_then(Term::as_u64);
             let credits = credits.ok_or_else(|| bad_args(op, "#{credits => N}"))?;
