@@ -1,7 +1,9 @@
 //! Terms into the user's own types, straight from the input.
 
-use std::borrow::Cow;
-use std::fmt::Display;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::Display;
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer, MapAccess,
@@ -19,7 +21,7 @@ use crate::reader::{Head, Reader};
 use crate::skip::SeenKeys;
 use crate::term::Term;
 
-type Result<T> = std::result::Result<T, Error>;
+type Result<T> = core::result::Result<T, Error>;
 
 /// Reads a value from one term, version byte included, within the default [`Limits`].
 ///
@@ -118,7 +120,7 @@ impl<'de, 'b> Deserializer<'de, 'b> {
                 visit_big(&BigInteger::new(negative, magnitude.into()), visitor)
             }
             Head::Float(value) => visitor.visit_f64(value),
-            Head::Binary(bytes) => match std::str::from_utf8(bytes) {
+            Head::Binary(bytes) => match core::str::from_utf8(bytes) {
                 Ok(text) => self.visit_text(Cow::Borrowed(text), visitor),
                 Err(_) => self.visit_bytes(bytes, visitor),
             },
@@ -195,7 +197,7 @@ pub(crate) fn mismatch<'de, V: Visitor<'de>>(head: &Head<'_>, visitor: &V) -> Er
         Head::Integer(value) => Error::invalid_type(Unexpected::Signed(*value), visitor),
         Head::Float(value) => Error::invalid_type(Unexpected::Float(*value), visitor),
         Head::Big(..) => wrong("a big integer", visitor),
-        Head::Binary(bytes) => match std::str::from_utf8(bytes) {
+        Head::Binary(bytes) => match core::str::from_utf8(bytes) {
             Ok(text) => Error::invalid_type(Unexpected::Str(text), visitor),
             Err(_) => wrong("a binary that is not UTF-8", visitor),
         },
@@ -221,7 +223,7 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.reader.head()? {
-            Head::Binary(bytes) => match std::str::from_utf8(bytes) {
+            Head::Binary(bytes) => match core::str::from_utf8(bytes) {
                 Ok(text) => self.visit_text(Cow::Borrowed(text), visitor),
                 Err(_) => Err(mismatch(&Head::Binary(bytes), &visitor)),
             },
@@ -585,7 +587,7 @@ impl<'de> VariantAccess<'de> for TaggedContent<'_, 'de, '_> {
 /// The budget is checked again where a term is read from bytes that were admitted before.
 pub(crate) fn term_from_admitted(
     bytes: &[u8],
-) -> std::result::Result<Term<'_>, crate::DecodeError> {
+) -> core::result::Result<Term<'_>, crate::DecodeError> {
     let limits = Limits { bytes_max: usize::MAX, depth_max: usize::MAX, nodes_max: usize::MAX };
     let mut reader = Reader::new(bytes, &limits)?;
     let term = read_term(&mut reader)?;

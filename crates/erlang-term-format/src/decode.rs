@@ -1,6 +1,7 @@
 //! From bytes to a tree of terms.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
 
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::inflate::{Content, open};

@@ -1,6 +1,8 @@
 //! Terms as Erlang source text.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use alloc::format;
+use alloc::string::String;
+use core::fmt::{self, Display, Formatter, Write as _};
 
 use crate::term::{Opaque, OpaqueKind, Term};
 use crate::text::is_reserved;
@@ -105,7 +107,7 @@ fn is_plain(character: char) -> bool {
 
 fn binary(bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
     f.write_str("<<")?;
-    match std::str::from_utf8(bytes) {
+    match core::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() && !text.contains(is_obscure) => {
             quoted(text, '"', f)?;
             if !text.is_ascii() {

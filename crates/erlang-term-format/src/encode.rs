@@ -1,11 +1,13 @@
 //! From terms to bytes, as OTP 26 and later write them.
 
+use alloc::vec::Vec;
+
 use crate::error::EncodeError;
 use crate::integer::BigInteger;
 use crate::tag;
 use crate::term::Term;
 
-type Result<T> = std::result::Result<T, EncodeError>;
+type Result<T> = core::result::Result<T, EncodeError>;
 
 /// Writes a term, version byte included.
 ///

@@ -1,6 +1,10 @@
 //! What can be wrong with bytes, with a value, and where.
 
-use std::fmt;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use thiserror::Error as ThisError;
 

@@ -1,7 +1,8 @@
 //! Terms that are there already, into the user's own types. Says yes and no to the same things
 //! as `de` does for bytes.
 
-use std::slice;
+use alloc::vec::Vec;
+use core::slice;
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer, MapAccess,
@@ -17,7 +18,7 @@ use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
 use crate::reader::Head;
 use crate::term::Term;
 
-type Result<T> = std::result::Result<T, Error>;
+type Result<T> = core::result::Result<T, Error>;
 
 /// Reads a value from a term that is there already, and borrows from it.
 ///

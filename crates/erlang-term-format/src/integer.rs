@@ -1,7 +1,10 @@
 //! Integers beyond 64 bits: sign and magnitude, as on the wire.
 
-use std::borrow::Cow;
-use std::fmt;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::term::Term;
 

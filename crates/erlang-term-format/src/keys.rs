@@ -4,9 +4,20 @@
 //! that doubles with each level. Keys are compared by keyed digests instead, which nobody can
 //! make collide from outside, and each digest match is verified.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hasher};
 
 use crate::term::Term;
+
+/// Makes digests that nobody outside can foresee.
+#[cfg(feature = "std")]
+pub(crate) type DigestKey = std::hash::RandomState;
+
+/// There is no randomness without an operating system. What was made to collide is refused then,
+/// see [`made_to_collide`].
+#[cfg(not(feature = "std"))]
+#[expect(deprecated, reason = "the one hash function in `core`")]
+pub(crate) type DigestKey = core::hash::BuildHasherDefault<core::hash::SipHasher>;
 
 type Entry<'a> = (Term<'a>, Term<'a>);
 
@@ -70,14 +81,14 @@ pub(crate) fn is_scalar(term: &Term<'_>) -> bool {
 /// A map's entries, found by the digest of their keys.
 struct Index<'m, 'a> {
     entries: &'m [Entry<'a>],
-    state: RandomState,
+    state: DigestKey,
     /// Digest and position, in order.
     places: Vec<(u64, usize)>,
 }
 
 impl<'m, 'a> Index<'m, 'a> {
     fn new(entries: &'m [Entry<'a>]) -> Self {
-        let state = RandomState::new();
+        let state = DigestKey::default();
         let digests = entries.iter().map(|(key, _)| digest(&state, key).0);
         let mut places: Vec<(u64, usize)> = digests.zip(0..).collect();
         places.sort_unstable();
@@ -109,7 +120,7 @@ pub(crate) fn has_duplicates(entries: &[Entry<'_>]) -> (bool, usize) {
         }
         return (false, 0);
     }
-    let state = RandomState::new();
+    let state = DigestKey::default();
     let mut cost = 0;
     let digests = entries.iter().map(|(key, _)| {
         let (digest, nodes) = digest(&state, key);
@@ -122,21 +133,30 @@ pub(crate) fn has_duplicates(entries: &[Entry<'_>]) -> (bool, usize) {
     (found, cost)
 }
 
-/// Whether two neighbours by digest are the same by `same`.
+/// Whether two places of one digest are the same by `same`.
 fn any_pair(places: &mut [(u64, usize)], same: impl Fn(usize, usize) -> bool) -> bool {
     places.sort_unstable();
     let mut pairs = places.windows(2);
     pairs.any(|pair| pair[0].0 == pair[1].0 && same(pair[0].1, pair[1].1))
+        || made_to_collide(places).is_some()
+}
+
+/// The place of a third key with the same digest. Chance does not bring that about: either keys
+/// are the same, or they were made for it where digests can be foreseen, which is refused alike.
+/// So looking at neighbours alone misses nothing.
+pub(crate) fn made_to_collide(places: &[(u64, usize)]) -> Option<usize> {
+    let mut runs = places.windows(3);
+    runs.find(|run| run[0].0 == run[2].0).map(|run| run[2].1)
 }
 
 /// A keyed digest that equal terms share, and how many nodes went into it.
-pub(crate) fn digest(state: &RandomState, term: &Term<'_>) -> (u64, usize) {
+pub(crate) fn digest(state: &DigestKey, term: &Term<'_>) -> (u64, usize) {
     let mut hasher = state.build_hasher();
     let nodes = feed(state, &mut hasher, term);
     (hasher.finish(), nodes)
 }
 
-fn feed(state: &RandomState, hasher: &mut impl Hasher, term: &Term<'_>) -> usize {
+fn feed(state: &DigestKey, hasher: &mut impl Hasher, term: &Term<'_>) -> usize {
     match term {
         Term::Atom(text) => feed_bytes(hasher, 0, text.as_bytes()),
         Term::Integer(value) => {
@@ -175,7 +195,7 @@ fn feed_bytes(hasher: &mut impl Hasher, kind: u8, bytes: &[u8]) -> usize {
 }
 
 fn feed_elements(
-    state: &RandomState,
+    state: &DigestKey,
     hasher: &mut impl Hasher,
     kind: u8,
     elements: &[Term<'_>],
@@ -187,7 +207,7 @@ fn feed_elements(
 }
 
 /// The sum of the entries' digests: the same in any order.
-fn feed_entries(state: &RandomState, hasher: &mut impl Hasher, entries: &[Entry<'_>]) -> usize {
+fn feed_entries(state: &DigestKey, hasher: &mut impl Hasher, entries: &[Entry<'_>]) -> usize {
     let mut sum = 0_u64;
     let mut nodes = 1;
     for (key, value) in entries {
@@ -199,4 +219,17 @@ fn feed_entries(state: &RandomState, hasher: &mut impl Hasher, entries: &[Entry<
     hasher.write_usize(entries.len());
     hasher.write_u64(sum);
     nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::any_pair;
+
+    #[test]
+    fn a_same_key_is_found_among_others_of_its_digest() {
+        let differ = |_, _| false;
+        assert!(!any_pair(&mut [(7, 0), (9, 1), (7, 2)], differ));
+        assert!(any_pair(&mut [(7, 0), (9, 1), (7, 2)], |one, other| one + 2 == other));
+        assert!(any_pair(&mut [(7, 0), (7, 1), (9, 2), (7, 3)], differ));
+    }
 }

@@ -37,7 +37,19 @@
 //! for an atom, but for the names of fields, which may be either, and where serde buffers
 //! (`untagged`, `flatten`, internally tagged enums), where both are text. Types that choose by
 //! `is_human_readable` get `false`.
+//!
+//! # Without `std`
+//!
+//! `alloc` is enough: turn the default features off. The feature `std` adds one thing, a source
+//! of randomness. Large maps are searched for a key that is there twice by digests of the keys;
+//! with randomness nobody can make keys for which digests collide, without it a map with three
+//! keys of one digest is refused.
+#![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod de;
 mod decode;

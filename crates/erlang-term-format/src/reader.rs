@@ -3,14 +3,14 @@
 //! Owns the reading of one term's head: its tag, its length, and the content of what is not a
 //! container. Every limit is checked here, before whoever asks can allocate by it.
 
-use std::borrow::Cow;
-use std::str::from_utf8;
+use alloc::borrow::Cow;
+use core::str::from_utf8;
 
 use crate::error::{DecodeError, DecodeErrorKind as Kind};
 use crate::limits::Limits;
 use crate::tag;
 
-pub(crate) type Result<T> = std::result::Result<T, DecodeError>;
+pub(crate) type Result<T> = core::result::Result<T, DecodeError>;
 
 /// The start of a term. The elements of a container follow in the input.
 #[derive(Clone, Debug)]

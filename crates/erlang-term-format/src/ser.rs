@@ -1,5 +1,9 @@
 //! The user's own types into bytes.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::ser::{self, Error as _, Serialize};
 
 use crate::encode::{
@@ -11,7 +15,7 @@ use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
 use crate::tag;
 use crate::term::Term;
 
-type Result<T> = std::result::Result<T, Error>;
+type Result<T> = core::result::Result<T, Error>;
 
 /// Writes a value as one term, version byte included.
 ///

@@ -1,10 +1,10 @@
 //! Passing over terms, checking them on the way.
 
-use std::hash::RandomState;
+use alloc::vec::Vec;
 
 use crate::decode::{Tail, read_term};
 use crate::error::DecodeErrorKind;
-use crate::keys::{self, FEW};
+use crate::keys::{self, DigestKey, FEW};
 use crate::reader::{Head, Reader, Result};
 use crate::tag;
 use crate::term::Term;
@@ -65,7 +65,7 @@ pub(crate) struct SeenKeys {
     starts: [usize; FEW],
     /// Of a large one: compared all at once, at the end.
     many: Vec<(u64, usize)>,
-    state: Option<RandomState>,
+    state: Option<DigestKey>,
 }
 
 impl SeenKeys {
@@ -124,7 +124,7 @@ impl SeenKeys {
 
     fn digest(&mut self, reader: &mut Reader<'_>, start: usize) -> Result<u64> {
         let key = read_term(&mut reader.again(start))?;
-        let state = self.state.get_or_insert_with(RandomState::new);
+        let state = self.state.get_or_insert_with(DigestKey::default);
         let (digest, nodes) = keys::digest(state, &key);
         if !keys::is_scalar(&key) {
             reader.spend(nodes - 1)?;
@@ -145,7 +145,7 @@ impl SeenKeys {
                 return Err(duplicate(second));
             }
         }
-        Ok(())
+        keys::made_to_collide(&self.many).map_or(Ok(()), |third| Err(duplicate(third)))
     }
 }
 

@@ -3,7 +3,11 @@
 //! Owns the type, how to make one and how to look into one. Reading and writing bytes is
 //! `decode` and `encode`; Erlang source text is `text` and `display`.
 
-use std::borrow::Cow;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::de::term_from_admitted;
 use crate::encode::write_term;
@@ -199,7 +203,7 @@ impl<'a> Term<'a> {
 
     /// The text of a binary that is UTF-8.
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(self.as_bytes()?).ok()
+        core::str::from_utf8(self.as_bytes()?).ok()
     }
 
     /// The bytes of a binary.
@@ -432,7 +436,7 @@ impl<'a, T: Into<Term<'a>>> From<Vec<T>> for Term<'a> {
 #[macro_export]
 macro_rules! tuple {
     ($($element:expr),* $(,)?) => {
-        $crate::Term::Tuple(vec![$($crate::Term::from($element)),*])
+        $crate::Term::Tuple(::core::convert::From::from([$($crate::Term::from($element)),*]))
     };
 }
 
@@ -447,6 +451,8 @@ macro_rules! tuple {
 #[macro_export]
 macro_rules! map {
     ($($key:expr => $value:expr),* $(,)?) => {
-        $crate::Term::Map(vec![$(($crate::Term::atom($key), $crate::Term::from($value))),*])
+        $crate::Term::Map(::core::convert::From::from([
+            $(($crate::Term::atom($key), $crate::Term::from($value))),*
+        ]))
     };
 }

@@ -1,9 +1,12 @@
 //! Text into tokens.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+
 use super::number::{Number, magnitude};
 use super::{Fault, Shown};
 
-type Result<T> = std::result::Result<T, Fault>;
+type Result<T> = core::result::Result<T, Fault>;
 
 #[derive(Debug)]
 pub(super) enum Token {

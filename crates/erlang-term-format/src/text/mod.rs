@@ -8,7 +8,9 @@ mod lexer;
 mod number;
 mod parser;
 
-use std::fmt::{self, Display};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Display};
 
 use crate::term::Term;
 use parser::Parser;

@@ -1,5 +1,7 @@
 //! Numbers as Erlang writes them: `1_000`, `16#ff`, `1.5e-3`.
 
+use alloc::vec::Vec;
+
 use super::Fault;
 use crate::integer::BigInteger;
 use crate::term::Term;

@@ -1,6 +1,10 @@
 //! Tokens into terms.
 
-use std::borrow::Cow;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use super::lexer::{Lexer, Token};
 use super::number::Number;
@@ -10,7 +14,7 @@ use crate::keys;
 use crate::tag;
 use crate::term::{Opaque, Term};
 
-type Result<T> = std::result::Result<T, Fault>;
+type Result<T> = core::result::Result<T, Fault>;
 
 pub(super) struct Parser<'t> {
     lexer: Lexer<'t>,
