@@ -13,3 +13,4 @@ mod poll;
 pub mod port;
 pub mod runtime;
 pub mod store;
+pub mod tools;

@@ -1,14 +1,14 @@
-//! From the command line to an exit status. Parsing never acts.
+//! `tank port`: its options, and the way from them to a loop that serves.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use rustix::termios::isatty;
-use tracing_subscriber::EnvFilter;
 
+use super::{EXIT_BAD_OPTION, EXIT_CANNOT_START, EXIT_INTERNAL, EXIT_MISMATCH, LOG_HELP, say};
 use crate::core::failure::{Code, Failure};
 use crate::daemon::options::{OnDisconnect, Options, RuntimeKind, StoreKind};
 use crate::daemon::{End, start};
@@ -16,38 +16,10 @@ use crate::port::frame::FrameWriter;
 use crate::port::message;
 use crate::port::stdio::Pipes;
 
-/// A command line option is wrong.
-pub const EXIT_BAD_OPTION: u8 = 2;
-/// The client speaks another protocol.
-pub const EXIT_MISMATCH: u8 = 3;
-/// The program could not start; the error says why.
-pub const EXIT_CANNOT_START: u8 = 4;
-/// A defect: the loop itself failed, or something panicked.
-pub const EXIT_INTERNAL: u8 = 5;
-
-/// What is logged when `TANK_LOG` does not say.
-const DEFAULT_LOG: &str = "warn";
-
-const LOG_HELP: &str =
-    "TANK_LOG says what is logged on stderr: error, warn (default), info or debug";
-
-/// Keeps containers running the way plain data says they should run.
-#[derive(Debug, Parser)]
-#[command(version, about, after_help = LOG_HELP)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve one client on stdin and stdout, in frames of Erlang terms
-    #[command(after_help = LOG_HELP)]
-    Port(PortArgs),
-}
-
+/// Serve one client on stdin and stdout, in frames of Erlang terms
 #[derive(Debug, Args)]
-struct PortArgs {
+#[command(after_help = LOG_HELP)]
+pub(super) struct PortArgs {
     /// State that outlives a reboot: desired pods, verdicts, logs
     #[arg(long, value_name = "DIR", default_value = "/var/lib/tank")]
     data_dir: PathBuf,
@@ -161,65 +133,8 @@ impl PortArgs {
     }
 }
 
-/// Runs the program.
-#[must_use]
-pub fn main() -> ExitCode {
-    end_on_panic();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return wrong_usage(&error),
-    };
-    log_to_stderr();
-    match cli.command {
-        Command::Port(args) => port(args),
-    }
-}
-
-/// What is worth a line goes to stderr, without colour: in most places a
-/// log collector reads it.
-fn log_to_stderr() {
-    let wanted = std::env::var_os("TANK_LOG").unwrap_or_default();
-    let wanted = wanted.to_string_lossy();
-    let (filter, wrong) = match EnvFilter::try_new(&*wanted) {
-        Ok(filter) if !wanted.is_empty() => (filter, None),
-        Ok(_) => (EnvFilter::new(DEFAULT_LOG), None),
-        Err(error) => (EnvFilter::new(DEFAULT_LOG), Some(error)),
-    };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_env_filter(filter)
-        .init();
-    if let Some(error) = wrong {
-        tracing::warn!(%error, "TANK_LOG is {wanted}: logging {DEFAULT_LOG} and above");
-    }
-}
-
-/// A defect in any task or thread ends the program, as a crash ends a process:
-/// the client's supervisor starts another, and pods go on meanwhile. A task
-/// that just vanished would leave its pod stuck for ever.
-fn end_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
-        std::process::exit(i32::from(EXIT_INTERNAL));
-    }));
-}
-
-/// Help and version are answers; everything else is an error, on stderr for a
-/// person and in a frame for a client.
-fn wrong_usage(error: &clap::Error) -> ExitCode {
-    let is_port = std::env::args().nth(1).is_some_and(|command| command == "port");
-    if is_port && error.use_stderr() {
-        let text = error.render().to_string();
-        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        write_fatal(&Failure::new(Code::BadOption, line).hint("tank port --help"));
-    }
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(EXIT_BAD_OPTION) } else { ExitCode::SUCCESS }
-}
-
-fn port(args: PortArgs) -> ExitCode {
+/// Serves until the client is gone.
+pub(super) fn run(args: PortArgs) -> ExitCode {
     if let Some(terminal) = terminal() {
         let what = format!("{terminal} is a terminal: tank port speaks frames with a client");
         let hint = "{Tank.Reconciler, opts} in a supervision tree starts it; docs/protocol.md is \
@@ -282,11 +197,11 @@ fn refuse(failure: &Failure) {
     write_fatal(failure);
 }
 
-fn say(failure: &Failure) {
-    eprintln!("tank: {failure}");
-    if let Some(hint) = &failure.hint {
-        eprintln!("  hint: {hint}");
-    }
+/// Tells a client in its own words what is wrong with the command line.
+pub(super) fn tell_wrong_usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    write_fatal(&Failure::new(Code::BadOption, line).hint("tank port --help"));
 }
 
 fn fatal_frame(failure: &Failure) -> Vec<u8> {

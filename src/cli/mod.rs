@@ -1,0 +1,124 @@
+//! From the command line to an exit status. Parsing never acts: each
+//! subcommand has a file with its arguments and with what they set going.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::core::failure::Failure;
+use crate::os_words::os_words;
+
+mod decode;
+mod port;
+
+/// Input was wrong; stderr says what and where.
+pub const EXIT_BAD_INPUT: u8 = 1;
+/// A command line option is wrong, or a terminal is where a pipe must be.
+pub const EXIT_BAD_OPTION: u8 = 2;
+/// The client speaks another protocol.
+pub const EXIT_MISMATCH: u8 = 3;
+/// The program could not start; the error says why.
+pub const EXIT_CANNOT_START: u8 = 4;
+/// A defect: the loop itself failed, or something panicked.
+pub const EXIT_INTERNAL: u8 = 5;
+
+/// What is logged when `TANK_LOG` does not say.
+const DEFAULT_LOG: &str = "warn";
+
+const LOG_HELP: &str =
+    "TANK_LOG says what is logged on stderr: error, warn (default), info or debug";
+
+/// Keeps containers running the way plain data says they should run.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = LOG_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Port(port::PortArgs),
+    Decode(decode::DecodeArgs),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    end_on_panic();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    log_to_stderr();
+    match cli.command {
+        Command::Port(args) => port::run(args),
+        Command::Decode(args) => decode::run(&args),
+    }
+}
+
+/// What is worth a line goes to stderr, without colour: in most places a
+/// log collector reads it.
+fn log_to_stderr() {
+    let wanted = std::env::var_os("TANK_LOG").unwrap_or_default();
+    let wanted = wanted.to_string_lossy();
+    let (filter, wrong) = match EnvFilter::try_new(&*wanted) {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new(DEFAULT_LOG), None),
+        Err(error) => (EnvFilter::new(DEFAULT_LOG), Some(error)),
+    };
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .init();
+    if let Some(error) = wrong {
+        tracing::warn!(%error, "TANK_LOG is {wanted}: logging {DEFAULT_LOG} and above");
+    }
+}
+
+/// A defect in any task or thread ends the program, as a crash ends a process:
+/// the client's supervisor starts another, and pods go on meanwhile. A task
+/// that just vanished would leave its pod stuck for ever.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(i32::from(EXIT_INTERNAL));
+    }));
+}
+
+/// Help and version are answers; everything else is an error, on stderr for a
+/// person and in a frame for a client.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let is_port = std::env::args().nth(1).is_some_and(|command| command == "port");
+    if is_port && error.use_stderr() {
+        port::tell_wrong_usage(error);
+    }
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(EXIT_BAD_OPTION) } else { ExitCode::SUCCESS }
+}
+
+/// Says a failure on stderr.
+fn say(failure: &Failure) {
+    eprintln!("tank: {failure}");
+    if let Some(hint) = &failure.hint {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+/// How a tool between two pipes ends. Who reads its output may have seen
+/// enough: that is no failure.
+fn tool_end(is_well: io::Result<bool>) -> ExitCode {
+    match is_well {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_BAD_INPUT),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tank: {}", os_words(&error));
+            ExitCode::from(EXIT_BAD_INPUT)
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What a person looks at the wire with. The port program needs none of it, and
+//! nothing in here decides about pods.
+
+pub mod decode;
+mod hexdump;

@@ -1,0 +1,7 @@
+//! The tools for a person who looks at the wire, as programs: what goes in,
+//! what comes out, and how each ends.
+
+mod decode;
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
