@@ -23,6 +23,7 @@ fn idle() -> Port {
 fn the_greeting_says_protocol_version_pid_and_host() {
     let port = idle();
     assert_eq!(port.hello.get("protocol").and_then(Term::as_i64), Some(1));
+    assert_eq!(port.hello.get("protocol_min").and_then(Term::as_i64), Some(1));
     assert_eq!(port.hello.get("pid").and_then(Term::as_i64), Some(i64::from(port.pid())));
     let version = port.hello.get("version").and_then(Term::as_str);
     assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
@@ -33,12 +34,12 @@ fn the_greeting_says_protocol_version_pid_and_host() {
 #[test]
 fn a_client_of_another_protocol_is_told_and_the_program_ends() {
     let mut port = Port::start_without_greeting(&IDLE);
-    port.send("{hello, #{protocol => 99}}");
+    port.send("{hello, #{protocol => 99, protocol_min => 98}}");
     let frame = port.recv();
     let [tag, error] = frame.as_tuple().expect("an error tuple") else { panic!("{frame}") };
     assert!(tag.is_atom("error"));
     assert_eq!(code(error), "protocol_mismatch");
-    assert!(message(error).contains("99"), "{error}");
+    assert!(message(error).contains("protocol 98 to 99 and this program 1"), "{error}");
     assert_eq!(port.wait().code(), Some(3));
 }
 
@@ -47,6 +48,22 @@ fn a_request_before_the_greeting_is_refused() {
     let mut port = Port::start_without_greeting(&IDLE);
     assert_eq!(code(&port.error("list", "nil")), "handshake_required");
     port.send("{hello, #{protocol => 1}}");
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn a_greeting_that_is_wrong_can_be_said_again_and_one_that_is_right_cannot() {
+    let mut port = Port::start_without_greeting(&IDLE);
+    port.send("{hello, #{version => 1}}");
+    let error = port.told();
+    assert_eq!((code(&error), place(&error, "field")), ("bad_args".into(), "protocol".into()));
+    assert_eq!(code(&port.error("list", "nil")), "handshake_required");
+    port.send("{hello, #{protocol => 1, <<\"said by a newer client\">> => true}}");
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+    for again in ["{hello, #{protocol => 1}}", "{hello, #{protocol => 99}}"] {
+        port.send(again);
+        assert_eq!(code(&port.told()), "bad_args", "{again}");
+    }
     assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
 }
 

@@ -51,11 +51,36 @@ defmodule Tank.ConversationTest do
       assert credits > 0
     end
 
-    test "a program of another protocol is refused" do
+    test "a program of another protocol is refused, and both sides say what they speak" do
+      for {about, theirs} <- [
+            {%{protocol: 9}, "protocol 9 "},
+            {%{protocol: 9, protocol_min: 2}, "protocol 2 to 9 "},
+            {%{protocol: 0}, "protocol 0 "}
+          ] do
+        fake = FakeProgram.new!()
+        FakeProgram.say(fake, {:hello, Map.put(about, :version, "9.0.0")})
+        assert {:error, %Error{code: :protocol_mismatch, message: message}} = start_error(fake)
+        assert message =~ theirs
+        assert message =~ "this library 1"
+
+        eventually("the program heard it", fn ->
+          match?([{:hello, %{protocol: 1, protocol_min: 1}}], FakeProgram.heard(fake))
+        end)
+      end
+    end
+
+    test "a newer program that still speaks our protocol is spoken to in ours" do
       fake = FakeProgram.new!()
-      FakeProgram.say(fake, {:hello, %{protocol: 9, version: "9.0.0"}})
-      assert {:error, %Error{code: :protocol_mismatch, message: message}} = start_error(fake)
-      assert message =~ "protocol 9"
+
+      say_all(fake, [
+        {:hello, %{:protocol => 9, :protocol_min => 1, "said by a newer program" => [1]}},
+        {1, {:ok, %{seq: 0, later: true}}},
+        {2, {:ok, %{"web" => Map.put(@running, "later", 1)}}}
+      ])
+
+      reconciler = start!(fake)
+      assert %{"web" => _pid} = Reconciler.running(reconciler.pid)
+      assert [{:hello, %{protocol: 1}} | _asked] = FakeProgram.heard(fake)
     end
 
     test "an error in place of the hello is the reason" do
@@ -212,6 +237,33 @@ defmodule Tank.ConversationTest do
       eventually("who looks", fn -> length(:sys.get_state(reconciler.pid).lookers) == 1 end)
       kill_9(os_pid(reconciler))
       assert %Error{code: :disconnected} = Task.await(running)
+    end
+
+    test "those of a newer program are nothing, and use a credit as all do" do
+      fake = FakeProgram.ready!()
+      reconciler = start!(fake, owner: self())
+
+      say_all(
+        fake,
+        for(n <- 1..600, do: {:notice, n, {:status, "web", "of", :another, ["shape"]}})
+      )
+
+      FakeProgram.say(fake, {:notice, 601, {:started, "web", 1, 77}})
+      assert_receive {:tank, "web", {:running, 77}}
+      assert %{"web" => _pid} = Reconciler.running(reconciler.pid)
+
+      eventually("credits", fn ->
+        Enum.any?(FakeProgram.heard(fake), &match?({0, :credit, _}, &1))
+      end)
+    end
+
+    test "an error code that is new is told as it came" do
+      fake = FakeProgram.ready!()
+      reconciler = start!(fake)
+      get = Task.async(fn -> Tank.get("web", reconciler.pid) end)
+      eventually("the call", fn -> {3, :get, "web"} in FakeProgram.heard(fake) end)
+      FakeProgram.say(fake, {3, {:error, %{code: :running, message: "new", later: 1}}})
+      assert {:error, %Error{code: :running, message: "new"}} = Task.await(get)
     end
 
     test "credits are given back as they are used" do

@@ -270,7 +270,8 @@ impl Daemon {
                     self.handle(event);
                 }
             }
-            Work::Hangup => {
+            Work::Hangup(failure) => {
+                tracing::error!("{failure}");
                 self.write_now();
                 self.disconnect(End::Mismatch);
             }

@@ -7,8 +7,11 @@ use crate::core::failure::{Code, Failure, Place};
 
 use super::translate;
 
-/// The protocol's version.
+/// The newest version of the protocol that is spoken here.
 pub const PROTOCOL: i64 = 1;
+
+/// The oldest one that still is.
+pub const PROTOCOL_MIN: i64 = 1;
 
 /// Largest request id.
 const ID_MAX: i64 = 1 << 53;
@@ -83,11 +86,13 @@ fn pair(elements: Vec<Term<'_>>) -> Option<Incoming<'_>> {
     Some(Incoming::Reply { id, result })
 }
 
-/// The greeting of this program.
+/// The greeting of this program. Its atoms are those of version 1 for ever: it is
+/// read by clients that have not said yet what they know.
 #[must_use]
 pub fn hello(host: Term<'static>) -> Term<'static> {
     let about = Term::map([
         (Term::atom("protocol"), Term::Integer(PROTOCOL)),
+        (Term::atom("protocol_min"), Term::Integer(PROTOCOL_MIN)),
         (Term::atom("version"), Term::binary(env!("CARGO_PKG_VERSION"))),
         (Term::atom("pid"), Term::Integer(i64::from(std::process::id()))),
         (Term::atom("host"), host),
@@ -117,19 +122,65 @@ pub fn fatal(failure: &Failure) -> Term<'_> {
     tuple![Term::atom("error"), translate::failure(failure)]
 }
 
-/// Checks the client's greeting.
+/// Checks the version that the client has chosen. What else is in its greeting
+/// and not known here is a newer client's, and no error.
 ///
 /// # Errors
-/// `protocol_mismatch`, saying both versions.
+/// `protocol_mismatch`, saying what each side speaks; `bad_args`.
 pub fn check_hello(about: &Term<'_>) -> Result<(), Failure> {
-    match about.get("protocol").and_then(Term::as_i64) {
-        Some(PROTOCOL) => Ok(()),
-        Some(theirs) => Err(Failure::new(
-            Code::ProtocolMismatch,
-            format!("the client speaks protocol {theirs}, this program speaks {PROTOCOL}"),
-        )
-        .hint("use a client and a program of the same release")),
-        None => Err(Failure::new(Code::BadArgs, "hello must be a map with protocol => integer")
-            .at(Place::Field, "protocol")),
+    let Some(chosen) = about.get("protocol").and_then(Term::as_i64) else {
+        return Err(bad_hello("protocol", "protocol => integer"));
+    };
+    if (PROTOCOL_MIN..=PROTOCOL).contains(&chosen) {
+        return Ok(());
+    }
+    let oldest = about.get("protocol_min").and_then(Term::as_i64).unwrap_or(chosen);
+    let (theirs, ours) = (range(oldest, chosen), range(PROTOCOL_MIN, PROTOCOL));
+    let what = format!("the client speaks protocol {theirs} and this program {ours}");
+    Err(Failure::new(Code::ProtocolMismatch, what)
+        .hint("use a client and a program of the same release"))
+}
+
+fn bad_hello(field: &str, shape: &str) -> Failure {
+    Failure::new(Code::BadArgs, format!("hello must be a map with {shape}")).at(Place::Field, field)
+}
+
+fn range(oldest: i64, newest: i64) -> String {
+    if oldest < newest { format!("{oldest} to {newest}") } else { newest.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(about: &str) -> Result<(), Failure> {
+        check_hello(&erlang_term_format::text::parse(about).unwrap())
+    }
+
+    #[test]
+    fn a_greeting_may_hold_what_only_a_newer_program_knows() {
+        assert_eq!(check("#{protocol => 1, client => <<\"x\">>, colour => [blue]}"), Ok(()));
+    }
+
+    #[test]
+    fn a_mismatch_names_what_each_side_speaks() {
+        for (about, theirs) in [
+            ("#{protocol => 2}", "protocol 2 and"),
+            ("#{protocol => 0}", "protocol 0 and"),
+            ("#{protocol => 7, protocol_min => 5, client => <<\"x\">>}", "protocol 5 to 7 and"),
+            ("#{protocol => 7, protocol_min => soon}", "protocol 7 and"),
+        ] {
+            let failure = check(about).unwrap_err();
+            assert_eq!(failure.code, Code::ProtocolMismatch, "{about}");
+            assert!(failure.message.contains(theirs), "{failure}");
+            assert!(failure.message.ends_with("this program 1"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_without_a_version_is_no_mismatch() {
+        for about in ["#{}", "[]", "nil", "#{protocol => new}", "#{<<\"protocol\">> => 1}"] {
+            assert_eq!(check(about).unwrap_err().code, Code::BadArgs, "{about}");
+        }
     }
 }

@@ -35,8 +35,9 @@ pub enum Work {
     Cast(Cast),
     /// The answer to a request of ours.
     Answer(Purpose, Result<Term<'static>, Term<'static>>),
-    /// The client cannot be served: stop after what is written.
-    Hangup,
+    /// The client cannot be served, and has been told why: stop after what is
+    /// written.
+    Hangup(Failure),
 }
 
 /// What a request of ours was for; handed back with its answer.
@@ -127,16 +128,19 @@ impl Session {
     }
 
     fn take_hello(&mut self, about: &Term<'_>) -> Option<Work> {
-        if let Err(failure) = message::check_hello(about) {
-            let is_final = failure.code == Code::ProtocolMismatch;
-            if is_final {
-                self.send(&message::fatal(&failure));
-                return Some(Work::Hangup);
-            }
-            self.refuse(0, failure.into());
+        if self.has_greeted {
+            let what = "hello: the handshake is over, and what was agreed in it stays";
+            self.refuse(0, Failure::new(Code::BadArgs, what).into());
             return None;
         }
-        self.has_greeted = true;
+        match message::check_hello(about) {
+            Ok(()) => self.has_greeted = true,
+            Err(failure) if failure.code == Code::ProtocolMismatch => {
+                self.send(&message::fatal(&failure));
+                return Some(Work::Hangup(failure));
+            }
+            Err(failure) => self.refuse(0, failure.into()),
+        }
         None
     }
 

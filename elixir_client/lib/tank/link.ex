@@ -9,7 +9,9 @@ defmodule Tank.Link do
 
   alias Tank.{Error, Wire}
 
+  # The newest and the oldest version of the protocol that are spoken here.
   @protocol 1
+  @protocol_min 1
   @hello_ms_max 30_000
   @flush_ms 5
   @pending_max 65_536
@@ -77,20 +79,20 @@ defmodule Tank.Link do
     end
   end
 
-  defp answer_hello(link, {:ok, {:hello, %{protocol: @protocol}}}) do
-    hello = {:hello, %{protocol: @protocol, client: "tank-elixir #{version()}"}}
-    {:ok, frame, _bytes} = Wire.encode(hello)
-    Port.command(link.port, frame)
-    :ok
-  end
+  # A program that speaks no version of ours is greeted all the same: it reads
+  # what we speak, and says so where its operator looks.
+  defp answer_hello(link, {:ok, {:hello, %{protocol: newest} = about}}) do
+    oldest = Map.get(about, :protocol_min, newest)
+    chosen = min(newest, @protocol)
 
-  defp answer_hello(link, {:ok, {:hello, %{protocol: theirs}}}) do
-    give_up(link, %Error{
-      code: :protocol_mismatch,
-      message:
-        "the port program speaks protocol #{inspect(theirs)} and this library #{@protocol}",
-      hint: "build both from the same version"
-    })
+    hello = %{protocol: chosen, client: "tank-elixir #{version()}"}
+
+    if chosen in @protocol_min..@protocol and chosen >= oldest do
+      greet(link, hello)
+    else
+      greet(link, %{hello | protocol: @protocol} |> Map.put(:protocol_min, @protocol_min))
+      give_up(link, mismatch(range(oldest, newest)))
+    end
   end
 
   defp answer_hello(link, {:ok, {:error, error}}), do: give_up(link, Error.from_wire(error))
@@ -99,6 +101,25 @@ defmodule Tank.Link do
   defp answer_hello(link, {:ok, other}) do
     give_up(link, Error.internal("the port program began with another frame", other))
   end
+
+  defp greet(link, hello) do
+    {:ok, frame, _bytes} = Wire.encode({:hello, hello})
+    Port.command(link.port, frame)
+    :ok
+  end
+
+  defp mismatch(theirs) do
+    ours = range(@protocol_min, @protocol)
+
+    %Error{
+      code: :protocol_mismatch,
+      message: "the port program speaks protocol #{theirs} and this library #{ours}",
+      hint: "build both from the same version"
+    }
+  end
+
+  defp range(same, same), do: inspect(same)
+  defp range(oldest, newest), do: "#{inspect(oldest)} to #{inspect(newest)}"
 
   defp give_up(link, error) do
     close(link)

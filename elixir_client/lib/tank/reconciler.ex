@@ -401,10 +401,8 @@ defmodule Tank.Reconciler do
     state
   end
 
-  defp handle_notice(other, state) do
-    Logger.warning("tank: the port program sent an unknown notice: #{inspect(other, limit: 10)}")
-    state
-  end
+  # A newer program's.
+  defp handle_notice(_unknown, state), do: state
 
   # What somebody should hear of without asking. The end of an injected
   # runtime's process is OTP's to report.
