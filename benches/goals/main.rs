@@ -1,10 +1,11 @@
 //! Tank beside its peers on one machine, in one run: `scripts/bench`, or parts
-//! of it with `cargo bench --bench goals -- launch resync change status`.
+//! of it with `cargo bench --bench goals -- launch resync change status codec`.
 //!
 //! `docs/benchmarks.md` says what is measured, how, and what the goals are.
 
 mod change;
 mod child;
+mod codec;
 mod crun;
 mod echo;
 mod fixture;
@@ -26,11 +27,12 @@ type Measured = Result<Vec<Row>, Box<dyn Error>>;
 type Part = (&'static str, fn() -> Measured);
 
 /// The parts, in the order of the table.
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("launch", launch::measure),
     ("resync", resync::measure),
     ("change", change::measure),
     ("status", status::measure),
+    ("codec", codec::measure),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
