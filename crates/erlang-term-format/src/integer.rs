@@ -72,6 +72,18 @@ impl<'a> BigInteger<'a> {
         Some(u128::from_le_bytes(bytes))
     }
 
+    /// Decimal digits, or `prefix` and hexadecimal ones for a giant.
+    pub(crate) fn print(&self, prefix: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.negative {
+            f.write_str("-")?;
+        }
+        if self.magnitude.len() <= DECIMAL_BYTES_MAX {
+            return f.write_str(&decimal(&self.magnitude));
+        }
+        f.write_str(prefix)?;
+        self.magnitude.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+
     /// The same integer, borrowing nothing.
     pub fn into_owned(self) -> BigInteger<'static> {
         BigInteger { negative: self.negative, magnitude: Cow::Owned(self.magnitude.into_owned()) }
@@ -92,19 +104,8 @@ fn without_zeros(magnitude: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
 impl fmt::Display for BigInteger<'_> {
     /// Erlang source text: decimal digits, or `16#` and hexadecimal ones for a giant.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.negative {
-            f.write_str("-")?;
-        }
-        if self.magnitude.len() > DECIMAL_BYTES_MAX {
-            return hexadecimal(&self.magnitude, f);
-        }
-        f.write_str(&decimal(&self.magnitude))
+        self.print("16#", f)
     }
-}
-
-fn hexadecimal(magnitude: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("16#")?;
-    magnitude.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 /// Nineteen decimal digits at a time.

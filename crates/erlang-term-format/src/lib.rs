@@ -53,7 +53,6 @@ extern crate std;
 
 mod de;
 mod decode;
-mod display;
 mod encode;
 mod error;
 mod from_term;

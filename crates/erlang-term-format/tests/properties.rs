@@ -1,5 +1,6 @@
 //! What must hold for any term, and for any bytes.
 
+use erlang_term_format::text::Syntax;
 use erlang_term_format::{
     BigInteger, Term, decode, encode, from_slice, from_term, text, to_term, to_vec,
 };
@@ -118,10 +119,12 @@ proptest! {
 
     #[test]
     fn a_term_survives_text(term in term()) {
-        let printed = term.to_string();
-        match text::parse(&printed) {
-            Ok(parsed) => prop_assert_eq!(parsed, term),
-            Err(error) => prop_assert!(false, "{error}: {printed}"),
+        for syntax in [Syntax::Erlang, Syntax::Elixir] {
+            let printed = syntax.print(&term).to_string();
+            match syntax.parse(&printed) {
+                Ok(parsed) => prop_assert_eq!(&parsed, &term, "{}", printed),
+                Err(error) => prop_assert!(false, "{error}: {printed}"),
+            }
         }
     }
 
@@ -174,15 +177,20 @@ proptest! {
 
     #[test]
     fn any_text_is_parsed_or_refused(source in "\\PC{0,30}") {
-        let _ = text::parse(&source);
+        let _ = Syntax::Erlang.parse(&source);
+        let _ = Syntax::Elixir.parse(&source);
     }
 
     #[test]
     fn text_of_the_right_letters_is_parsed_or_refused(
-        source in "[\\[\\]{}<>#=|,:/a-c0-3'\"$\\\\.%é \n-]{0,30}"
+        source in "[\\[\\]{}<>#=|,:/a-cA0-3'\"$?~&;\\\\.%é \n-]{0,30}"
     ) {
-        if let Ok(term) = text::parse(&source) {
-            prop_assert_eq!(text::parse(&term.to_string()).expect("its own"), term);
+        for syntax in [Syntax::Erlang, Syntax::Elixir] {
+            if let Ok(term) = syntax.parse(&source) {
+                let printed = syntax.print(&term).to_string();
+                prop_assert_eq!(syntax.parse(&printed).expect("its own"), term);
+            }
+            let _ = syntax.first(&source);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Numbers as Erlang writes them: `1_000`, `16#ff`, `1.5e-3`.
+//! Digits into numbers.
 
 use alloc::vec::Vec;
 
@@ -70,6 +70,11 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// The number of a character.
+    pub(super) fn character(character: char) -> Self {
+        Self::Integer(u32::from(character).to_le_bytes().to_vec())
+    }
+
     /// The number, negated or not, as a term.
     pub(super) fn term(self, negative: bool) -> Term<'static> {
         match self {

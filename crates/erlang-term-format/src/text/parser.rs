@@ -1,38 +1,47 @@
-//! Tokens into terms.
+//! Tokens into terms. The two syntaxes have different tokens and nearly one grammar.
 
-use alloc::borrow::{Cow, ToOwned};
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::lexer::{Lexer, Token};
+use super::bits::Bits;
+use super::cursor::{Cursor, Result};
 use super::number::Number;
-use super::{DEPTH_MAX, Fault};
+use super::token::{Token, unexpected};
+use super::{DEPTH_MAX, Fault, Syntax, elixir, erlang};
+use crate::decode::decode_with;
 use crate::encode::{write_atom, write_integer};
 use crate::keys;
+use crate::limits::Limits;
 use crate::tag;
 use crate::term::{Opaque, Term};
 
-type Result<T> = core::result::Result<T, Fault>;
+/// The one function that has a value here: how a pid, port, reference or fun is written.
+pub(super) const ESCAPE: &str = "binary_to_term";
 
 pub(super) struct Parser<'t> {
-    lexer: Lexer<'t>,
+    syntax: Syntax,
+    cursor: Cursor<'t>,
     /// Read, and not yet used.
     ahead: Option<(usize, Token)>,
     depth_left: usize,
+    /// Whether a term may end with its line.
+    by_line: bool,
 }
 
 impl<'t> Parser<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        Self { lexer: Lexer::new(text), ahead: None, depth_left: DEPTH_MAX }
+    pub(super) fn new(syntax: Syntax, text: &'t str) -> Self {
+        let cursor = Cursor::new(text);
+        Self { syntax, cursor, ahead: None, depth_left: DEPTH_MAX, by_line: false }
     }
 
-    /// One term, perhaps a dot, and nothing else.
+    /// One term and nothing else, but for what may end it.
     pub(super) fn only_term(&mut self) -> Result<Term<'static>> {
         let term = self.term()?;
         let mut after = self.next()?;
-        if matches!(after.1, Token::Dot) {
+        if matches!(after.1, Token::Stop) {
             after = self.next()?;
         }
         match after {
@@ -51,16 +60,61 @@ impl<'t> Parser<'t> {
             }
             terms.push(self.term()?);
             match self.next()? {
-                (_, Token::Dot) => {}
+                (_, Token::Stop) => {}
                 (offset, token) => return Err(unexpected(offset, &token, "`.`")),
             }
         }
     }
 
+    /// The first term, and where it ends; nothing if there is none.
+    pub(super) fn first_term(&mut self) -> Result<Option<(Term<'static>, usize)>> {
+        self.by_line = true;
+        loop {
+            match self.next()? {
+                (_, Token::End) => return Ok(None),
+                (_, Token::Stop) => {}
+                ahead => {
+                    self.ahead = Some(ahead);
+                    break;
+                }
+            }
+        }
+        let term = self.term()?;
+        if !self.is_line_done() {
+            match self.next()? {
+                (_, Token::Stop) => {}
+                (offset, token) => {
+                    let expected = match self.syntax {
+                        Syntax::Erlang => "`.` or a new line",
+                        Syntax::Elixir => "`;` or a new line",
+                    };
+                    return Err(unexpected(offset, &token, expected));
+                }
+            }
+        }
+        Ok(Some((term, self.cursor.offset())))
+    }
+
+    /// Whether a term that is complete is at the end of its line.
+    fn is_line_done(&self) -> bool {
+        self.ahead.is_none() && self.cursor.is_line_done(self.comment())
+    }
+
+    fn comment(&self) -> char {
+        match self.syntax {
+            Syntax::Erlang => erlang::COMMENT,
+            Syntax::Elixir => elixir::COMMENT,
+        }
+    }
+
+    /// The next token and where it starts.
     fn next(&mut self) -> Result<(usize, Token)> {
-        match self.ahead.take() {
-            Some(ahead) => Ok(ahead),
-            None => self.lexer.next(),
+        if let Some(ahead) = self.ahead.take() {
+            return Ok(ahead);
+        }
+        match self.syntax {
+            Syntax::Erlang => erlang::token(&mut self.cursor),
+            Syntax::Elixir => elixir::token(&mut self.cursor),
         }
     }
 
@@ -85,15 +139,17 @@ impl<'t> Parser<'t> {
     fn term(&mut self) -> Result<Term<'static>> {
         let (offset, token) = self.next()?;
         match token {
-            Token::Atom(text) => atom(text, offset).map(|text| Term::Atom(Cow::Owned(text))),
+            Token::Atom(text) => self.atom(offset, text),
             Token::Number(number) => Ok(number.term(false)),
-            Token::Text(text) => self.string(text),
+            Token::Characters(text) => self.characters(text),
+            Token::Binary(bytes) => Ok(Term::Binary(Cow::Owned(bytes))),
             Token::Mark("-") => self.number().map(|number| number.term(true)),
             Token::Mark("+") => self.number().map(|number| number.term(false)),
-            Token::Mark("{") => self.nested(offset, |parser| parser.until("}").map(Term::Tuple)),
+            Token::Mark("{") => self.nested(offset, Self::tuple),
             Token::Mark("[") => self.nested(offset, Self::list),
-            Token::Mark("#{") => self.nested(offset, |parser| parser.map(offset)),
+            Token::Mark("#{" | "%{") => self.nested(offset, |parser| parser.map(offset)),
             Token::Mark("<<") => self.binary(),
+            Token::Mark("&") => self.capture(),
             Token::Reserved(word) if word == "fun" => self.export(),
             token => Err(unexpected(offset, &token, "a term")),
         }
@@ -114,19 +170,56 @@ impl<'t> Parser<'t> {
         Ok(term)
     }
 
-    /// Terms and commas up to `close`.
-    fn until(&mut self, close: &str) -> Result<Vec<Term<'static>>> {
-        let mut elements = Vec::new();
-        if self.accept(close)? {
-            return Ok(elements);
-        }
-        loop {
-            elements.push(self.term()?);
-            if self.accept(close)? {
-                return Ok(elements);
+    /// An atom, or the function that has one for a name.
+    fn atom(&mut self, offset: usize, text: String) -> Result<Term<'static>> {
+        match (self.syntax, &*text) {
+            (Syntax::Erlang, ESCAPE) if self.continues_with("(") => self.escaped(offset),
+            (Syntax::Erlang, "erlang") if self.continues_with(":") => {
+                self.expect(":")?;
+                match self.next()? {
+                    (_, Token::Atom(function)) if function == ESCAPE => self.escaped(offset),
+                    (offset, token) => Err(unexpected(offset, &token, &format!("`{ESCAPE}`"))),
+                }
             }
-            self.comma_or(close)?;
+            (Syntax::Elixir, "erlang") if self.continues_with(".") => {
+                self.expect(".")?;
+                let at = self.cursor.offset();
+                match elixir::name(&mut self.cursor)? {
+                    function if function == ESCAPE => self.escaped(offset),
+                    _ => Err(Fault::new(at, format_args!("expected `{ESCAPE}`"))),
+                }
+            }
+            _ => checked(text, offset).map(|text| Term::Atom(Cow::Owned(text))),
         }
+    }
+
+    fn continues_with(&self, mark: &str) -> bool {
+        self.ahead.is_none() && self.cursor.rest().starts_with(mark)
+    }
+
+    /// `(<<131, ...>>)`, behind the name of the function, which is at `offset`.
+    fn escaped(&mut self, offset: usize) -> Result<Term<'static>> {
+        self.expect("(")?;
+        self.expect("<<")?;
+        let encoded = self.binary()?;
+        self.expect(")")?;
+        let limits = Limits { depth_max: self.depth_left, ..Limits::default() };
+        let term = decode_with(encoded.as_bytes().unwrap_or_default(), &limits);
+        term.map(Term::into_owned).map_err(|error| Fault::new(offset, error))
+    }
+
+    /// Has `read` take what lies between commas, up to `close`. Elixir allows a last comma.
+    fn each(&mut self, close: &str, mut read: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        let mut closed = self.accept(close)?;
+        while !closed {
+            read(self)?;
+            closed = self.accept(close)?;
+            if !closed {
+                self.comma_or(close)?;
+                closed = self.syntax == Syntax::Elixir && self.accept(close)?;
+            }
+        }
+        Ok(())
     }
 
     fn comma_or(&mut self, other: &str) -> Result<()> {
@@ -136,37 +229,93 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn list(&mut self) -> Result<Term<'static>> {
-        let mut elements = Vec::new();
-        if self.accept("]")? {
-            return Ok(Term::List(elements));
+    /// Takes `key: value` if that is next; behind one, nothing else may be.
+    fn pair(&mut self, keyed: &mut bool) -> Result<Option<(Term<'static>, Term<'static>)>> {
+        match self.next()? {
+            (offset, Token::Key(key)) => {
+                *keyed = true;
+                let key = checked(key, offset)?;
+                let value = self.nested(offset, Self::term)?;
+                Ok(Some((Term::Atom(Cow::Owned(key)), value)))
+            }
+            (offset, token) if *keyed => Err(unexpected(offset, &token, "`key: value`")),
+            ahead => {
+                self.ahead = Some(ahead);
+                Ok(None)
+            }
         }
-        loop {
-            elements.push(self.term()?);
-            if self.accept("]")? {
-                return Ok(Term::List(elements));
+    }
+
+    /// Pairs at its end are one element, a list of them.
+    fn tuple(&mut self) -> Result<Term<'static>> {
+        let mut keyed = false;
+        let mut elements = Vec::new();
+        let mut pairs = Vec::new();
+        self.each("}", |parser| {
+            let ahead = parser.next()?;
+            if let (offset, Token::Key(_)) = ahead
+                && elements.is_empty()
+            {
+                return Err(Fault::new(offset, "a tuple cannot start with `key: value`"));
             }
-            if self.accept("|")? {
-                let tail = self.term()?;
-                self.expect("]")?;
-                return Ok(Term::from_list(elements, tail));
+            parser.ahead = Some(ahead);
+            match parser.pair(&mut keyed)? {
+                Some((key, value)) => pairs.push(Term::Tuple(vec![key, value])),
+                None => elements.push(parser.term()?),
             }
-            self.comma_or("]")?;
+            Ok(())
+        })?;
+        if keyed {
+            elements.push(Term::List(pairs));
+        }
+        Ok(Term::Tuple(elements))
+    }
+
+    fn list(&mut self) -> Result<Term<'static>> {
+        let mut keyed = false;
+        let mut elements = Vec::new();
+        let mut tail = Term::List(Vec::new());
+        self.each("]", |parser| {
+            match parser.pair(&mut keyed)? {
+                Some((key, value)) => elements.push(Term::Tuple(vec![key, value])),
+                None => elements.push(parser.term()?),
+            }
+            if !keyed && parser.accept("|")? {
+                tail = parser.term()?;
+                parser.must_see("]")?;
+            }
+            Ok(())
+        })?;
+        Ok(Term::from_list(elements, tail))
+    }
+
+    /// Nothing but `mark` may be next; it stays there.
+    fn must_see(&mut self, mark: &str) -> Result<()> {
+        let ahead = self.next()?;
+        match ahead {
+            (_, Token::Mark(found)) if found == mark => {
+                self.ahead = Some(ahead);
+                Ok(())
+            }
+            (offset, token) => Err(unexpected(offset, &token, &format!("`{mark}`"))),
         }
     }
 
     fn map(&mut self, offset: usize) -> Result<Term<'static>> {
+        let mut keyed = false;
         let mut entries = Vec::new();
-        let mut closed = self.accept("}")?;
-        while !closed {
-            let key = self.term()?;
-            self.expect("=>")?;
-            entries.push((key, self.term()?));
-            closed = self.accept("}")?;
-            if !closed {
-                self.comma_or("}")?;
-            }
-        }
+        self.each("}", |parser| {
+            let entry = match parser.pair(&mut keyed)? {
+                Some(entry) => entry,
+                None => {
+                    let key = parser.term()?;
+                    parser.expect("=>")?;
+                    (key, parser.term()?)
+                }
+            };
+            entries.push(entry);
+            Ok(())
+        })?;
         match keys::has_duplicates(&entries) {
             (true, _) => Err(Fault::new(offset, "a map has the same key twice")),
             (false, _) => Ok(Term::Map(entries)),
@@ -180,42 +329,44 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Strings that follow one another are one.
-    fn string(&mut self, mut text: String) -> Result<Term<'static>> {
-        loop {
+    /// In Erlang, strings that follow one another are one.
+    fn characters(&mut self, mut text: String) -> Result<Term<'static>> {
+        while self.syntax == Syntax::Erlang && !self.may_end_here() {
             match self.next()? {
-                (_, Token::Text(more)) => text.push_str(&more),
+                (_, Token::Characters(more)) => text.push_str(&more),
                 ahead => {
                     self.ahead = Some(ahead);
-                    return Ok(Term::list(text.chars().map(u32::from)));
+                    break;
                 }
             }
         }
+        Ok(Term::list(text.chars().map(u32::from)))
+    }
+
+    fn may_end_here(&self) -> bool {
+        self.by_line && self.depth_left == DEPTH_MAX && self.is_line_done()
     }
 
     fn binary(&mut self) -> Result<Term<'static>> {
         let mut bits = Bits::default();
-        let mut closed = self.accept(">>")?;
-        while !closed {
-            self.segment(&mut bits)?;
-            closed = self.accept(">>")?;
-            if !closed {
-                self.comma_or(">>")?;
-            }
-        }
+        self.each(">>", |parser| parser.segment(&mut bits))?;
         Ok(bits.term())
     }
 
     fn segment(&mut self, bits: &mut Bits) -> Result<()> {
         let (offset, token) = self.next()?;
-        match token {
-            Token::Text(text) => self.text_segment(offset, &text, bits),
-            Token::Number(number) => self.integer_segment(offset, number.term(false), bits),
-            Token::Mark("-") => {
+        match (self.syntax, token) {
+            (Syntax::Erlang, Token::Characters(text)) => self.text_segment(offset, &text, bits),
+            (Syntax::Elixir, Token::Binary(bytes)) => {
+                bits.push_bytes(&bytes);
+                Ok(())
+            }
+            (_, Token::Number(number)) => self.integer_segment(offset, number.term(false), bits),
+            (_, Token::Mark("-")) => {
                 let number = self.number()?;
                 self.integer_segment(offset, number.term(true), bits)
             }
-            token => Err(unexpected(offset, &token, "an integer or a string")),
+            (_, token) => Err(unexpected(offset, &token, "an integer or a string")),
         }
     }
 
@@ -225,7 +376,7 @@ impl<'t> Parser<'t> {
                 (_, Token::Atom(kind)) if kind == "utf8" => {}
                 (offset, token) => return Err(unexpected(offset, &token, "`utf8`")),
             }
-            text.bytes().for_each(|byte| bits.push(byte.into(), 8));
+            bits.push_bytes(text.as_bytes());
             return Ok(());
         }
         for character in text.chars() {
@@ -240,13 +391,32 @@ impl<'t> Parser<'t> {
 
     /// The lowest bits of an integer, eight unless a size follows.
     fn integer_segment(&mut self, offset: usize, term: Term<'_>, bits: &mut Bits) -> Result<()> {
-        let size = if self.accept(":")? { self.size()? } else { 8 };
+        let size = if self.accept(":")? {
+            self.size()?
+        } else if self.accept("::")? {
+            self.elixir_size()?
+        } else {
+            8
+        };
         let value = term.as_i128().map(|value| value.cast_unsigned());
         let Some(value) = value else {
             return Err(Fault::new(offset, "expected an integer of at most 128 bits"));
         };
         bits.push(value, size);
         Ok(())
+    }
+
+    /// `4` or `size(4)`.
+    fn elixir_size(&mut self) -> Result<u32> {
+        let ahead = self.next()?;
+        if !matches!(&ahead.1, Token::Variable(word) if word == "size") {
+            self.ahead = Some(ahead);
+            return self.size();
+        }
+        self.expect("(")?;
+        let size = self.size()?;
+        self.expect(")")?;
+        Ok(size)
     }
 
     fn size(&mut self) -> Result<u32> {
@@ -262,85 +432,54 @@ impl<'t> Parser<'t> {
 
     /// `module:function/arity`, after `fun`.
     fn export(&mut self) -> Result<Term<'static>> {
-        let mut encoded = vec![tag::EXPORT_EXT];
-        self.export_atom(&mut encoded)?;
+        let module = self.any_atom()?;
         self.expect(":")?;
-        self.export_atom(&mut encoded)?;
+        let function = self.any_atom()?;
+        self.arity_of(module, function)
+    }
+
+    /// `:module.function/arity`, after `&`.
+    fn capture(&mut self) -> Result<Term<'static>> {
+        let module = self.any_atom()?;
+        self.expect(".")?;
+        let offset = self.cursor.offset();
+        let function = elixir::name(&mut self.cursor)?;
+        self.arity_of(module, (offset, function))
+    }
+
+    fn any_atom(&mut self) -> Result<(usize, String)> {
+        match self.next()? {
+            (offset, Token::Atom(text)) => Ok((offset, text)),
+            (offset, token) => Err(unexpected(offset, &token, "an atom")),
+        }
+    }
+
+    fn arity_of(
+        &mut self,
+        module: (usize, String),
+        function: (usize, String),
+    ) -> Result<Term<'static>> {
         self.expect("/")?;
         let (offset, token) = self.next()?;
         let arity = match token {
             Token::Number(number) => number.term(false).as_i64(),
             token => return Err(unexpected(offset, &token, "an arity")),
         };
+        let mut encoded = vec![tag::EXPORT_EXT];
+        for (offset, name) in [module, function] {
+            write_atom(&name, &mut encoded).map_err(|error| Fault::new(offset, error))?;
+        }
         match arity {
             Some(arity @ 0..=255) => write_integer(arity, &mut encoded),
             _ => return Err(Fault::new(offset, "an arity is 0 to 255")),
         }
         Ok(Term::Opaque(Opaque { encoded: Cow::Owned(encoded) }))
     }
-
-    fn export_atom(&mut self, encoded: &mut Vec<u8>) -> Result<()> {
-        match self.next()? {
-            (offset, Token::Atom(text)) => {
-                write_atom(&text, encoded).map_err(|error| Fault::new(offset, error))
-            }
-            (offset, token) => Err(unexpected(offset, &token, "an atom")),
-        }
-    }
 }
 
-fn atom(text: String, offset: usize) -> Result<String> {
+fn checked(text: String, offset: usize) -> Result<String> {
     if text.chars().count() > tag::ATOM_CHARACTERS_MAX {
         return Err(Fault::new(offset, "an atom of more than 255 characters"));
     }
     Ok(text)
-}
-
-fn unexpected(offset: usize, token: &Token, expected: &str) -> Fault {
-    let found = match token {
-        Token::Atom(text) => format!("atom `{text}`"),
-        Token::Reserved(word) => format!("reserved word `{word}`"),
-        Token::Variable(name) => format!("variable `{name}`"),
-        Token::Number(_) => "a number".to_owned(),
-        Token::Text(_) => "a string".to_owned(),
-        Token::Mark(mark) => format!("`{mark}`"),
-        Token::Dot => "`.`".to_owned(),
-        Token::End => "the end of the text".to_owned(),
-    };
-    Fault::new(offset, format_args!("{found}, expected {expected}"))
-}
-
-/// A bit string that grows at its end.
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    /// Bits used of the last byte; 0 when it is full.
-    used: u32,
-}
-
-impl Bits {
-    /// Appends the lowest `count` bits of `value`, highest first.
-    fn push(&mut self, value: u128, count: u32) {
-        if self.used == 0 && count == 8 {
-            self.bytes.push(value.to_le_bytes()[0]);
-            return;
-        }
-        for index in (0..count).rev() {
-            let bit = (value >> index) & 1 == 1;
-            if self.used == 0 {
-                self.bytes.push(0);
-            }
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= u8::from(bit) << (7 - self.used);
-            }
-            self.used = (self.used + 1) % 8;
-        }
-    }
-
-    fn term(self) -> Term<'static> {
-        match u8::try_from(self.used) {
-            Ok(used @ 1..=7) => Term::from_bits(Cow::Owned(self.bytes), used),
-            _ => Term::Binary(Cow::Owned(self.bytes)),
-        }
-    }
 }
