@@ -6,8 +6,8 @@ mod support;
 use std::path::Path;
 
 use erlang_term_format::Term;
-use rustix::process::{Pid, Signal, test_kill_process};
-use support::{Port, code, eventually, is_root, message, place, refused, rootfs};
+use rustix::process::{Pid, Signal};
+use support::{Port, code, eventually, is_alive, is_root, message, place, refused, rootfs};
 use tempfile::TempDir;
 
 /// A machine of its own: data, runs and a root file system.
@@ -97,12 +97,6 @@ fn host_pid(port: &mut Port, pod: &str) -> i32 {
     let status = status(port, pod);
     let pid = status.get("host_pid").and_then(Term::as_i64);
     i32::try_from(pid.unwrap_or_else(|| panic!("{pod} has no pid: {status}"))).expect("a pid")
-}
-
-fn is_alive(pid: i32) -> bool {
-    test_kill_process(Pid::from_raw(pid).expect("a pid")).is_ok()
-        && !std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| stat.contains(") Z "))
 }
 
 #[test]

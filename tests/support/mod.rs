@@ -243,6 +243,14 @@ pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a process is there and has not ended.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+    rustix::process::test_kill_process(pid).is_ok()
+        && !std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| stat.contains(") Z "))
+}
+
 /// The code of an error.
 pub(crate) fn code(error: &Term<'_>) -> String {
     error.get("code").and_then(Term::as_atom).unwrap_or_default().to_owned()
