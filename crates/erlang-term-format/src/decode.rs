@@ -105,13 +105,17 @@ pub(crate) enum Tail {
 impl Reader<'_> {
     /// Looks at what follows the elements of a list.
     pub(crate) fn tail(&mut self) -> Result<Tail> {
-        self.spend(1)?;
         if self.peek()? != crate::tag::LIST_EXT {
             return Ok(Tail::Term);
         }
+        let before = self.clone();
         match self.head()? {
             Head::List(length) => Ok(Tail::Elements(length)),
-            _ => Ok(Tail::Term),
+            // A list of no elements, whose own tail is something else.
+            _ => {
+                *self = before;
+                Ok(Tail::Term)
+            }
         }
     }
 }

@@ -41,6 +41,10 @@ pub(crate) struct Reader<'b> {
     position: usize,
     depth_left: usize,
     nodes_left: usize,
+    /// Terms that the containers around this place still claim, of a byte at least each. What
+    /// is owed to them is not there to be claimed again, or a few bytes deeper and deeper down
+    /// could each reserve memory for all that is left.
+    owed: usize,
     limits: Limits,
 }
 
@@ -52,6 +56,7 @@ impl<'b> Reader<'b> {
             position: 0,
             depth_left: limits.depth(),
             nodes_left: limits.nodes_max,
+            owed: 1,
             limits: *limits,
         };
         if bytes.len() > limits.bytes_max {
@@ -78,6 +83,7 @@ impl<'b> Reader<'b> {
             position: start,
             depth_left: self.limits.depth(),
             nodes_left: self.limits.nodes_max,
+            owed: 1,
             limits: self.limits,
         }
     }
@@ -168,15 +174,22 @@ impl<'b> Reader<'b> {
         rest
     }
 
-    /// Admits `count` elements of at least `bytes_each`, and charges `nodes_each` for them.
-    fn admit(&mut self, count: usize, bytes_each: usize, nodes_each: usize) -> Result<usize> {
-        let left = self.left();
-        if count > left / bytes_each {
+    /// Admits `count` elements of `terms_each`, and charges for them.
+    fn admit(&mut self, count: usize, terms_each: usize) -> Result<usize> {
+        let left = self.left().saturating_sub(self.owed);
+        if count > left / terms_each {
             let claimed = count;
             return Err(self.error(Kind::LengthBeyondEnd { claimed, left }));
         }
-        self.spend(count * nodes_each)?;
+        self.owed += count * terms_each;
+        self.spend(count * terms_each)?;
         Ok(count)
+    }
+
+    /// Admits the one term that must follow: a tail, or a part.
+    fn admit_one(&mut self) -> Result<()> {
+        self.owed += 1;
+        self.spend(1)
     }
 
     /// The tag of the next term, not consumed.
@@ -194,6 +207,7 @@ impl<'b> Reader<'b> {
     pub(crate) fn head(&mut self) -> Result<Head<'b>> {
         let start = self.position;
         let tag = self.u8()?;
+        self.owed -= 1;
         match tag {
             tag::SMALL_INTEGER_EXT => self.u8().map(|value| Head::Integer(value.into())),
             tag::INTEGER_EXT => {
@@ -209,15 +223,15 @@ impl<'b> Reader<'b> {
             tag::STRING_EXT => self.string(),
             tag::SMALL_TUPLE_EXT => {
                 let arity = self.u8_length()?;
-                self.admit(arity, 1, 1).map(Head::Tuple)
+                self.admit(arity, 1).map(Head::Tuple)
             }
             tag::LARGE_TUPLE_EXT => {
                 let arity = self.u32_length()?;
-                self.admit(arity, 1, 1).map(Head::Tuple)
+                self.admit(arity, 1).map(Head::Tuple)
             }
             tag::MAP_EXT => {
                 let entries = self.u32_length()?;
-                self.admit(entries, 2, 2).map(Head::Map)
+                self.admit(entries, 2).map(Head::Map)
             }
             tag::SMALL_BIG_EXT | tag::LARGE_BIG_EXT => self.big(tag),
             tag::NEW_FLOAT_EXT => {
@@ -236,13 +250,17 @@ impl<'b> Reader<'b> {
         match self.u32_length()? {
             0 => {
                 // Each costs a node, or a chain of them would recurse for free.
-                self.spend(1)?;
+                self.admit_one()?;
                 self.enter()?;
                 let head = self.head()?;
                 self.leave();
                 Ok(head)
             }
-            length => self.admit(length, 1, 1).map(Head::List),
+            length => {
+                self.admit(length, 1)?;
+                self.admit_one()?;
+                Ok(Head::List(length))
+            }
         }
     }
 
@@ -377,14 +395,19 @@ impl<'b> Reader<'b> {
     fn export(&mut self, start: usize) -> Result<()> {
         self.atom()?;
         self.atom()?;
-        self.small_integer(start, "export")
+        self.admit_one()?;
+        match self.head()? {
+            // Source text has no other, and neither has any function.
+            Head::Integer(0..=255) => Ok(()),
+            _ => Err(self.error_at(start, Kind::Malformed("export"))),
+        }
     }
 
-    fn small_integer(&mut self, start: usize, of: &'static str) -> Result<()> {
-        self.spend(1)?;
+    fn fun_integer(&mut self, start: usize) -> Result<()> {
+        self.admit_one()?;
         match self.head()? {
             Head::Integer(_) => Ok(()),
-            _ => Err(self.error_at(start, Kind::Malformed(of))),
+            _ => Err(self.error_at(start, Kind::Malformed("fun"))),
         }
     }
 
@@ -402,10 +425,10 @@ impl<'b> Reader<'b> {
         let size = self.u32_length()?;
         self.take(1 + 16 + 4)?;
         let free = self.u32_length()?;
-        let free = self.admit(free, 1, 1)?;
+        let free = self.admit(free, 1)?;
         self.atom()?;
-        self.small_integer(start, "fun")?;
-        self.small_integer(start, "fun")?;
+        self.fun_integer(start)?;
+        self.fun_integer(start)?;
         self.pid(start)?;
         self.skip_each(free)?;
         if self.position - from != size {
@@ -417,11 +440,11 @@ impl<'b> Reader<'b> {
     /// Number of free variables; pid, module, index, uniq; the free variables.
     fn old_fun(&mut self, start: usize) -> Result<()> {
         let free = self.u32_length()?;
-        let free = self.admit(free, 1, 1)?;
+        let free = self.admit(free, 1)?;
         self.pid(start)?;
         self.atom()?;
-        self.small_integer(start, "fun")?;
-        self.small_integer(start, "fun")?;
+        self.fun_integer(start)?;
+        self.fun_integer(start)?;
         self.skip_each(free)
     }
 

@@ -228,6 +228,18 @@ fn lists_that_share_one_budget_cannot_each_reserve_it_all() {
 }
 
 #[test]
+fn bytes_that_one_container_claims_cannot_be_claimed_by_those_in_it() {
+    // Each claims all that is left, as if there were nothing else in the one around it.
+    for claim in [&[104, 255][..], &[105, 0, 0, 1, 0], &[108, 0, 0, 1, 0], &[116, 0, 0, 0, 128]] {
+        let bytes = versioned(&[&claim.repeat(60)[..], &[106; 256]].concat());
+        let (kind, allocated) = counted(|| decode(&bytes).expect_err("too many claims").kind);
+        assert!(matches!(kind, Kind::LengthBeyondEnd { .. }), "{kind:?}");
+        assert!(allocated <= bytes.len() * size_of::<Term>(), "{allocated} bytes");
+        assert_eq!(refusal_of(&bytes), kind);
+    }
+}
+
+#[test]
 fn a_tree_takes_no_more_memory_than_its_nodes() {
     assert!(size_of::<Term>() <= 40);
     let bytes = versioned(&[&[108, 0, 1, 0, 0][..], &[106; 65_537]].concat());
@@ -509,6 +521,11 @@ fn a_list_of_no_elements_is_its_tail() {
     let bytes = versioned(&[108, 0, 0, 0, 0, 97, 7]);
     assert_eq!(decoded(&bytes), Term::from(7));
     assert_eq!(from_slice::<u8>(&bytes).expect("the tail"), 7);
+    // As a tail: what follows is not its own.
+    let tail = versioned(&[104, 2, 108, 0, 0, 0, 1, 97, 1, 108, 0, 0, 0, 0, 106, 97, 2]);
+    assert_eq!(decoded(&tail), source("{[1],2}"));
+    assert_eq!(from_slice::<(Vec<u8>, u8)>(&tail).expect("a list and a number"), (vec![1], 2));
+    from_slice::<IgnoredAny>(&tail).expect("well-formed");
     let nil = versioned(&[108, 0, 0, 0, 0, 106]);
     assert_eq!(decoded(&nil), Term::List(vec![]));
     assert_eq!(from_slice::<Vec<u8>>(&nil).expect("empty"), [0_u8; 0]);
@@ -530,6 +547,8 @@ fn malformed_pids_references_and_funs_are_refused() {
         &[90, 0, 0, 119, 1, b'n', 0, 0, 0, 0][..],
         &[90, 0, 6, 119, 1, b'n', 0, 0, 0, 0],
         &[113, 119, 1, b'm', 119, 1, b'f', 119, 1, b'a'],
+        &[113, 119, 1, b'm', 119, 1, b'f', 98, 255, 255, 255, 255],
+        &[113, 119, 1, b'm', 119, 1, b'f', 98, 0, 0, 1, 0],
         &[117, 0, 0, 0, 0, 97, 1],
     ] {
         let kind = refusal_of(&versioned(bytes));
