@@ -12,7 +12,8 @@ type Result<T> = core::result::Result<T, EncodeError>;
 /// Writes a term, version byte included.
 ///
 /// The bytes are those of `term_to_binary/1` since OTP 26, but for the order of a map's
-/// entries, which is kept.
+/// entries, which is kept; after [`Term::sort_maps`] they are those of its option
+/// `deterministic`.
 ///
 /// # Panics
 ///

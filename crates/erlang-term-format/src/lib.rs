@@ -60,6 +60,7 @@ mod inflate;
 mod integer;
 mod keys;
 mod limits;
+mod order;
 mod passthrough;
 mod reader;
 mod ser;

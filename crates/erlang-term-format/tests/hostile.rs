@@ -672,6 +672,23 @@ fn maps_in_keys_of_maps_cost_no_more_than_the_budget() {
 }
 
 #[test]
+fn maps_in_keys_of_maps_are_sorted_and_compared_in_no_giant_time() {
+    // Two keys that differ in their last value alone. Sorting at each level for each comparison
+    // takes six times as long with each level.
+    let mut pair = [Term::from(1), Term::from(2)];
+    for _ in 0..15 {
+        let map = |last| Term::map([(pair[0].clone(), 0), (pair[1].clone(), last)]);
+        pair = [map(1), map(2)];
+    }
+    let [mut deep, other] = pair;
+    assert!(deep < other);
+    assert!(deep.cmp(&deep.clone()).is_eq());
+    let before = deep.clone();
+    deep.sort_maps();
+    assert!(deep.cmp(&before).is_eq());
+}
+
+#[test]
 fn large_maps_are_checked_in_linear_time() {
     let entries: Vec<(Term, Term)> = (0..400_000).map(|n| (Term::from(n), Term::nil())).collect();
     let bytes = encode(&Term::Map(entries));

@@ -6,8 +6,11 @@
 
 -define(DONE, 0).
 -define(ECHO, 1).
--define(PRINT, 2).
--define(PARSE, 3).
+-define(SORT, 2).
+-define(PRINT_ERLANG, 3).
+-define(PARSE_ERLANG, 4).
+-define(PRINT_ELIXIR, 5).
+-define(PARSE_ELIXIR, 6).
 
 main(Seed, Count) ->
     rand:seed(exsss, Seed),
@@ -32,13 +35,15 @@ main(Seed, Count) ->
 judge(Port, Term) ->
     Encodings = [{Options, term_to_binary(Term, Options)} || Options <- options()],
     lists:foreach(fun({Options, Sent}) -> echo(Port, Term, Options, Sent) end, Encodings),
+    sort(Port, Term),
+    print_erlang(Port, Term),
+    print_elixir(Port, Term),
     Texts = case has_source(Term) of
-        true -> formats();
+        true -> texts(Term);
         false -> []
     end,
-    Texts =/= [] andalso print(Port, Term),
-    lists:foreach(fun(Format) -> parse(Port, Term, Format) end, Texts),
-    length(Encodings) + length(Texts) + 1.
+    lists:foreach(fun({What, Text}) -> parse(Port, Term, What, Text) end, Texts),
+    length(Encodings) + length(Texts) + 3.
 
 echo(Port, Term, Options, Sent) ->
     Got = call(Port, ?ECHO, Sent),
@@ -48,26 +53,55 @@ echo(Port, Term, Options, Sent) ->
     Exact = not has_opaque(Term) andalso Options =:= [{minor_version, 2}],
     (not Exact) orelse Got =:= Sent orelse mismatch("other bytes", Term, Sent, Got).
 
-print(Port, Term) ->
+%% What comes back is sorted, whatever the order was that it was sent in.
+sort(Port, Term) ->
+    Wanted = term_to_binary(Term, [{minor_version, 2}, deterministic]),
+    Got = call(Port, ?SORT, term_to_binary(Term)),
+    (not has_source(Term)) orelse Got =:= Wanted
+        orelse mismatch("not the deterministic bytes", Term, Wanted, Got).
+
+print_erlang(Port, Term) ->
     Sent = term_to_binary(Term),
-    Got = call(Port, ?PRINT, Sent),
+    Got = call(Port, ?PRINT_ERLANG, Sent),
     Same = try
         {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list([Got, ". "])),
-        {ok, Read} = erl_parse:parse_term(Tokens),
-        %% -0.0 =:= 0.0 until OTP 27, and their bytes differ.
-        Read =:= Term andalso term_to_binary(Read) =:= Sent
+        same(read(Tokens, has_source(Term)), Term)
     catch
         error:_ -> false
     end,
-    %% A large map may come back in another order, with other bytes.
-    Loose = has_large_map(Term) andalso Same =:= false,
-    Same orelse Loose orelse mismatch("printed text reads as another term", Term, Sent, Got).
+    Same orelse mismatch("printed text reads as another term", Term, Sent, Got).
 
-parse(Port, Term, Format) ->
-    Sent = unicode:characters_to_binary(io_lib:format(Format, [Term])),
-    Got = call(Port, ?PARSE, Sent),
+%% A pid, port, reference or fun is the call that makes it.
+read(Tokens, true) ->
+    {ok, Term} = erl_parse:parse_term(Tokens),
+    Term;
+read(Tokens, false) ->
+    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    {value, Term, _} = erl_eval:exprs(Expressions, #{}),
+    Term.
+
+print_elixir(Port, Term) ->
+    Sent = term_to_binary(Term),
+    Got = call(Port, ?PRINT_ELIXIR, Sent),
+    Same = has_long_atom(Term) orelse is_read_by_elixir(Got, Term),
+    Same orelse mismatch("printed text is another term to Elixir", Term, Sent, Got).
+
+is_read_by_elixir(Text, Term) ->
+    try 'Elixir.Code':eval_string(Text) of
+        {Read, _} -> same(Read, Term)
+    catch
+        error:_ -> false
+    end.
+
+%% -0.0 =:= 0.0 until OTP 27, and their bytes differ.
+same(One, Other) ->
+    One =:= Other andalso
+        term_to_binary(One, [deterministic]) =:= term_to_binary(Other, [deterministic]).
+
+parse(Port, Term, What, Sent) ->
+    Got = call(Port, What, Sent),
     Same = try binary_to_term(Got) =:= Term catch error:badarg -> false end,
-    Same orelse mismatch({"text was read as another term", Format}, Term, Sent, Got).
+    Same orelse mismatch("text was read as another term", Term, Sent, Got).
 
 mismatch(What, Term, Sent, Got) ->
     throw({mismatch, io_lib:format("~tp", [What]), Term, Sent, Got}).
@@ -79,17 +113,21 @@ call(Port, What, Content) ->
         {Port, eof} -> erlang:halt(1)
     end.
 
-formats() -> ["~p", "~tp", "~w", "~tw"].
+texts(Term) ->
+    Erlang = [unicode:characters_to_binary(io_lib:format(Format, [Term]))
+              || Format <- ["~p", "~tp", "~w", "~tw"]],
+    Elixir = ['Elixir.Kernel':inspect(Term, [{limit, infinity}, {printable_limit, infinity} | More])
+              || More <- [[], [{width, infinity}], [{charlists, as_lists}],
+                          [{base, hex}], [{binaries, as_binaries}]]],
+    %% Elixir's inspect/2 has its faults: what it does not read back itself is no example.
+    [{?PARSE_ERLANG, Text} || Text <- Erlang]
+        ++ [{?PARSE_ELIXIR, Text} || Text <- Elixir, is_read_by_elixir(Text, Term)].
 
 options() ->
     Plain = [[], [compressed], [{minor_version, 0}], [{minor_version, 1}], [{minor_version, 2}],
-             [compressed, {minor_version, 2}], [compressed, {minor_version, 0}]],
-    Levels = [[{compressed, Level}] || Level <- lists:seq(0, 9)],
-    Plain ++ Levels ++ [Options || Options <- [[deterministic], [deterministic, {minor_version, 2}]],
-                                   is_supported(Options)].
-
-is_supported(Options) ->
-    try is_binary(term_to_binary(a, Options)) catch error:badarg -> false end.
+             [compressed, {minor_version, 2}], [compressed, {minor_version, 0}],
+             [deterministic], [deterministic, {minor_version, 2}]],
+    Plain ++ [[{compressed, Level}] || Level <- lists:seq(0, 9)].
 
 %% Opaque values: any tag but these may be inside of a value that only this node understands.
 has_opaque(Term) ->
@@ -97,7 +135,7 @@ has_opaque(Term) ->
         is_pid(Each) orelse is_port(Each) orelse is_reference(Each) orelse is_function(Each)
     end, Term).
 
-%% What the Erlang parser can read: no opaque values, but fun m:f/a.
+%% What the parsers can read as it is shown: no opaque values, but fun m:f/a.
 has_source(Term) ->
     not any(fun(Each) ->
         is_pid(Each) orelse is_port(Each) orelse is_reference(Each)
@@ -105,8 +143,9 @@ has_source(Term) ->
                     andalso erlang:fun_info(Each, type) =:= {type, local})
     end, Term).
 
-has_large_map(Term) ->
-    any(fun(Each) -> is_map(Each) andalso map_size(Each) > 32 end, Term).
+%% Elixir does not read these back, although Erlang has them: it counts their bytes.
+has_long_atom(Term) ->
+    any(fun(Each) -> is_atom(Each) andalso byte_size(atom_to_binary(Each)) > 255 end, Term).
 
 any(Is, Term) ->
     Is(Term) orelse any_inside(Is, Term).

@@ -121,6 +121,29 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_terms_is_one(mut terms in vec(term(), 0..8)) {
+        let [one, other] = [terms.first(), terms.last()];
+        if let (Some(one), Some(other)) = (one, other) {
+            prop_assert_eq!(one.cmp(other), other.cmp(one).reverse());
+            prop_assert_eq!(one.cmp(other).is_eq(), one == other);
+            prop_assert!(reversed(one).cmp(one).is_eq());
+        }
+        terms.sort();
+        for (index, less) in terms.iter().enumerate() {
+            prop_assert!(terms[index..].iter().all(|more| less <= more));
+        }
+    }
+
+    #[test]
+    fn sorted_maps_make_equal_terms_equal_bytes(term in term()) {
+        let [mut one, mut other] = [reversed(&term), term.clone()];
+        one.sort_maps();
+        other.sort_maps();
+        prop_assert_eq!(encode(&one), encode(&other));
+        prop_assert_eq!(one, term);
+    }
+
+    #[test]
     fn equal_terms_have_equal_encodings_but_for_the_order_of_maps(one in term(), other in term()) {
         prop_assert_eq!(&one, &one.clone().into_owned());
         let (first, second) = (encode(&one), encode(&other));
