@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod core;
 pub mod daemon;
+mod excerpt;
 mod os_words;
 #[expect(unsafe_code, reason = "tokio registers descriptors by an unsafe call")]
 mod poll;

@@ -129,6 +129,144 @@ fn an_oversized_frame_is_discarded_and_the_next_request_is_served() {
     assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
 }
 
+/// A pod whose spec takes so many bytes.
+fn large_pod(name: &str, bytes: usize) -> String {
+    let value = "v".repeat(bytes);
+    let env = format!("image => <<\"a\">>, env => #{{<<\"K\">> => <<\"{value}\">>}}");
+    POD.replace("image => <<\"a\">>", &env).replace("web", name)
+}
+
+/// Reads frames until the reply to `id` is whole: its term, and what else came,
+/// with the chunks before it.
+fn read_chunked(port: &mut Port, id: i64) -> (Term<'static>, Vec<(usize, Term<'static>)>) {
+    let (mut bytes, mut chunks, mut others) = (Vec::new(), 0, Vec::new());
+    loop {
+        let frame = port.recv();
+        match frame.as_tuple() {
+            Some([tag, of, more, chunk]) if tag.is_atom("chunk") => {
+                assert_eq!(of.as_i64(), Some(id));
+                let chunk = chunk.as_bytes().expect("a chunk is a binary");
+                assert!(chunk.len() <= 64 << 10, "{} bytes", chunk.len());
+                assert_eq!(chunk.is_empty(), chunks == 0, "the first chunk marks the place");
+                bytes.extend_from_slice(chunk);
+                chunks += 1;
+                if more.as_bool() == Some(false) {
+                    break;
+                }
+            }
+            _ => others.push((chunks, frame)),
+        }
+    }
+    let limits = erlang_term_format::Limits { bytes_max: 256 << 20, ..Default::default() };
+    let reply = erlang_term_format::decode_with(&bytes, &limits).expect("a reply in parts");
+    (reply.into_owned(), others)
+}
+
+#[test]
+fn a_small_call_is_answered_between_the_chunks_of_a_large_reply() {
+    let mut port = Port::start_chunked(&IDLE, 64 << 10);
+    // More than one frame holds, and more than the bound on output.
+    for name in ["a", "b"] {
+        port.ok("apply", &large_pod(name, 9 << 20));
+    }
+    let list = port.ask("list", "nil");
+    let ping = port.ask("ping", "<<\"small\">>");
+    let status = port.ask("status", "<<\"a\">>");
+    let (reply, others) = read_chunked(&mut port, list);
+    let [id, result] = reply.as_tuple().expect("a reply") else { panic!("{reply}") };
+    assert_eq!(id.as_i64(), Some(list));
+    let pods = result.as_tuple().expect("a result")[1].as_list().expect("a list");
+    let spec = pods[1].get("spec").and_then(|spec| spec.get("containers"));
+    let spec = spec.expect("the spec came whole");
+    let env = spec.as_list().expect("a list")[0].get("env").expect("an env");
+    assert_eq!(
+        env.get_term(&Term::binary("K")).and_then(Term::as_str).map(str::len),
+        Some(9 << 20)
+    );
+    // All that a pipe holds may lie before them, and no more: 1 MiB and 2 chunks.
+    let [(first, ponged), (second, stated)] = &others[..] else { panic!("{}", others.len()) };
+    assert!(*first < 30 && *second < 30, "after {first} and {second} of 288 chunks");
+    assert_eq!(ponged.as_tuple().map(|ponged| ponged[0].as_i64()), Some(Some(ping)));
+    assert_eq!(stated.as_tuple().map(|stated| stated[0].as_i64()), Some(Some(status)));
+}
+
+#[test]
+fn an_answer_that_no_frame_holds_is_an_error_to_who_asked_for_it() {
+    let mut port = idle();
+    for name in ["a", "b"] {
+        port.ok("apply", &large_pod(name, 9 << 20));
+    }
+    let error = port.error("list", "nil");
+    assert_eq!(code(&error), "frame_too_large");
+    assert!(error.to_string().contains("chunk_bytes"), "{error}");
+    assert_eq!(port.ok("get", "<<\"b\">>").get("generation").and_then(Term::as_i64), Some(2));
+}
+
+#[test]
+fn a_notice_of_what_happened_before_comes_before_the_first_chunk() {
+    let args = ["--store", "memory", "--runtime", "client"];
+    let mut port = Port::start_chunked(&args, 1 << 10);
+    port.ok("subscribe", "#{credits => 1000}");
+    port.ok("apply", &large_pod("web", 1 << 20));
+    let start = port.asked("start");
+    port.send(&format!("{{{start}, {{ok, #{{host_pid => nil}}}}}}"));
+    port.ask("get", "<<\"web\">>");
+    let mut has_started = false;
+    loop {
+        let frame = port.recv();
+        match frame.as_tuple().expect("every frame is a tuple") {
+            [tag, ..] if tag.is_atom("chunk") => break,
+            [tag, _, notice] if tag.is_atom("notice") => {
+                has_started |= notice.as_tuple().is_some_and(|notice| notice[0].is_atom("started"));
+            }
+            _ => {}
+        }
+    }
+    assert!(has_started);
+}
+
+#[test]
+fn each_limit_on_what_a_frame_holds_is_an_error_and_the_program_goes_on() {
+    let mut port = idle();
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    // The envelope is a level by itself, and the innermost, empty list is none.
+    assert_eq!(code(&port.error("get", &nested(64))), "bad_args");
+    port.send(&format!("{{1000, get, {}}}", nested(65)));
+    assert_eq!(code(&port.told()), "malformed_frame");
+    let many = |nodes: u32| {
+        let mut frame = vec![131, 104, 3, 98, 0, 0, 3, 233, 119, 4];
+        frame.extend_from_slice(b"ping");
+        frame.push(108);
+        frame.extend_from_slice(&nodes.to_be_bytes());
+        frame.resize(frame.len() + nodes as usize, 106);
+        frame.push(106);
+        frame
+    };
+    port.send_bytes(&many(1_000_000));
+    assert_eq!(code(&port.told()), "malformed_frame");
+    for id in ["-1", "9007199254740993", "18446744073709551616", "1.0"] {
+        port.send(&format!("{{{id}, list, nil}}"));
+        assert_eq!(code(&port.told()), "bad_args", "{id}");
+    }
+    port.send("{9007199254740992, list, nil}");
+    assert_eq!(port.answer(9_007_199_254_740_992), Ok(Term::List(Vec::new())));
+    let name = "n".repeat(64);
+    assert_eq!(code(&port.error("get", &format!("<<\"{name}\">>"))), "bad_args");
+    assert_eq!(code(&port.error("apply", &POD.replace("web", &name))), "invalid_spec");
+    port.ok("apply", &POD.replace("web", &name[1..]));
+    assert_eq!(port.ok("list", "nil").as_list().map(<[_]>::len), Some(1));
+}
+
+#[test]
+fn an_error_never_repeats_all_that_was_sent() {
+    let mut port = idle();
+    let keys: Vec<String> = (0..50_000).map(|n| format!("<<\"key {n}\">> => {n}")).collect();
+    let error = port.error("apply", &format!("#{{{}}}", keys.join(",")));
+    assert_eq!(code(&error), "invalid_spec");
+    assert!(message(&error).contains("and 49990 more"), "{error}");
+    assert!(error.to_string().len() < 2_000, "{}", error.to_string().len());
+}
+
 #[test]
 fn unknown_operations_and_wrong_arguments_are_named() {
     let mut port = idle();
@@ -336,9 +474,7 @@ fn a_client_that_goes_right_after_a_delete_does_not_hold_up_the_end() {
 #[test]
 fn answers_that_nobody_reads_do_not_pile_up() {
     let mut port = idle();
-    let value = "v".repeat(1 << 20);
-    let image = format!("image => <<\"a\">>, env => #{{<<\"K\">> => <<\"{value}\">>}}");
-    port.ok("apply", &POD.replace("image => <<\"a\">>", &image));
+    port.ok("apply", &large_pod("web", 1 << 20));
     let ids: Vec<i64> = (0..200).map(|_| port.ask("list", "nil")).collect();
     for id in ids {
         let answer = port.answer(id).expect("a list");
@@ -350,9 +486,7 @@ fn answers_that_nobody_reads_do_not_pile_up() {
 #[test]
 fn a_client_that_does_not_read_the_last_answers_cannot_keep_the_program() {
     let mut port = idle();
-    let value = "v".repeat(3 << 20);
-    let image = format!("image => <<\"a\">>, env => #{{<<\"K\">> => <<\"{value}\">>}}");
-    port.ok("apply", &POD.replace("image => <<\"a\">>", &image));
+    port.ok("apply", &large_pod("web", 3 << 20));
     // More than a pipe holds, less than what keeps the program from reading.
     port.ask("list", "nil");
     port.ask("list", "nil");

@@ -47,7 +47,7 @@ defmodule Tank.ConversationTest do
                  length(heard) == 3 && heard
                end)
 
-      assert %{protocol: 1, client: "tank-elixir " <> _version} = hello
+      assert %{protocol: 1, client: "tank-elixir " <> _version, chunk_bytes: 65_536} = hello
       assert credits > 0
     end
 
@@ -80,7 +80,10 @@ defmodule Tank.ConversationTest do
 
       reconciler = start!(fake)
       assert %{"web" => _pid} = Reconciler.running(reconciler.pid)
-      assert [{:hello, %{protocol: 1}} | _asked] = FakeProgram.heard(fake)
+
+      eventually("the answer to its greeting", fn ->
+        match?([{:hello, %{protocol: 1}} | _asked], FakeProgram.heard(fake))
+      end)
     end
 
     test "an error in place of the hello is the reason" do
@@ -286,6 +289,76 @@ defmodule Tank.ConversationTest do
       Process.exit(Reconciler.running(reconciler.pid)["web"], :kill)
       eventually("a kill", fn -> {3, :kill, {"web", 5}} in FakeProgram.heard(fake) end)
       assert Reconciler.running(reconciler.pid) == %{}
+    end
+  end
+
+  describe "chunks" do
+    defp say_chunk(fake, id, more?, bytes), do: FakeProgram.say(fake, {:chunk, id, more?, bytes})
+
+    defp chunks(term, bytes) do
+      for <<chunk::binary-size(bytes) <- :erlang.term_to_binary(term)>>, do: chunk
+    end
+
+    test "of several replies are put together, and other frames come between them" do
+      fake = FakeProgram.ready!()
+      reconciler = start!(fake, owner: self())
+
+      calls =
+        for name <- ["a", "b", "c"], do: Task.async(fn -> Tank.get(name, reconciler.pid) end)
+
+      ids =
+        eventually("three calls", fn ->
+          ids = for {id, :get, name} <- FakeProgram.heard(fake), into: %{}, do: {name, id}
+          map_size(ids) == 3 && ids
+        end)
+
+      error = fn name -> {:error, %{code: :internal, message: name}} end
+      [a, b] = for name <- ["a", "b"], do: :erlang.term_to_binary({ids[name], error.(name)})
+      say_chunk(fake, ids["a"], true, "")
+      say_chunk(fake, ids["a"], true, binary_part(a, 0, 10))
+      say_chunk(fake, ids["b"], true, "")
+      FakeProgram.say(fake, {:notice, 1, {:started, "web", 1, 77}})
+      FakeProgram.say(fake, {ids["c"], {:error, %{code: :not_found, message: "none"}}})
+      say_chunk(fake, ids["a"], true, binary_part(a, 10, 1))
+      assert {:error, :not_found} = Task.await(Enum.at(calls, 2))
+      assert_receive {:tank, "web", {:running, 77}}
+      say_chunk(fake, ids["b"], false, b)
+      assert {:error, %Error{message: "b"}} = Task.await(Enum.at(calls, 1))
+      say_chunk(fake, ids["a"], false, binary_part(a, 11, byte_size(a) - 11))
+      assert {:error, %Error{message: "a"}} = Task.await(Enum.at(calls, 0))
+      assert :sys.get_state(reconciler.pid).link.chunks == %{}
+    end
+
+    test "what happens while a picture arrives is not undone by it" do
+      fake = FakeProgram.ready!()
+      reconciler = start!(fake, owner: self())
+      FakeProgram.say(fake, {:notice, 1, {:started, "old", 1, 1}})
+      FakeProgram.say(fake, {:notice, 2, :resync})
+      # Of before the picture: it is in it.
+      FakeProgram.say(fake, {:notice, 3, {:started, "web", 1, 77}})
+      picture = chunks({3, {:ok, %{"web" => @running, "old" => @running}}}, 1)
+      say_chunk(fake, 3, true, "")
+      for byte <- Enum.drop(picture, -1), do: say_chunk(fake, 3, true, byte)
+      # Of after it: one that it does not have, one that it still has.
+      FakeProgram.say(fake, {:notice, 4, {:started, "new", 2, 78}})
+      FakeProgram.say(fake, {:notice, 5, {:ended, "old", 1, {:exited, 0}}})
+      say_chunk(fake, 3, false, List.last(picture))
+      assert_receive {:tank, "old", {:exited, 0}}
+      assert reconciler.pid |> Reconciler.running() |> Map.keys() == ["new", "web"]
+    end
+
+    test "of nobody's reply, or broken ones, stop nothing but what they must" do
+      fake = FakeProgram.ready!()
+      reconciler = start!(fake)
+      monitor = Process.monitor(reconciler.pid)
+      get = Task.async(fn -> Tank.get("web", reconciler.pid) end)
+      eventually("the call", fn -> {3, :get, "web"} in FakeProgram.heard(fake) end)
+      for more? <- [true, false], do: say_chunk(fake, 999, more?, "anything")
+      # Another's reply under this id.
+      say_chunk(fake, 3, false, :erlang.term_to_binary({4, {:ok, nil}}))
+      assert {:error, %Error{code: :internal, message: message}} = Task.await(get)
+      assert message =~ "no reply in chunks"
+      assert_receive {:DOWN, ^monitor, :process, _pid, %Error{code: :internal}}
     end
   end
 

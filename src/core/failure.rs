@@ -5,7 +5,7 @@
 pub enum Code {
     /// A frame is not one well-formed term.
     MalformedFrame,
-    /// A frame is longer than the limit.
+    /// A frame is, or an answer would be, longer than the limit.
     FrameTooLarge,
     /// The two sides speak different protocol versions.
     ProtocolMismatch,

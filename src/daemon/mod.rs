@@ -16,13 +16,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::core::action::{Action, Command, Reply};
 use crate::core::event::{ActionId, Event, Incarnation, Observation, Outcome, Request, Ticket};
-use crate::core::failure::{Code, Failure};
 use crate::core::reconciler::Reconciler;
 use crate::core::spec::Name;
 use crate::core::time::Millis;
 use crate::port::session::{Session, Work};
 use crate::port::stdio::Pipes;
-use crate::port::translate::{self, Call, Cast};
+use crate::port::translate::{self, Cast};
 use crate::runtime::client::ToClient;
 use crate::runtime::{Events, Runtime, StartOrder};
 
@@ -59,10 +58,8 @@ pub struct Daemon {
     /// Taken by the loop.
     hangups: Option<Hangups>,
     alarm: clock::Alarm,
-    tickets: BTreeMap<Ticket, Waiting>,
+    tickets: BTreeMap<Ticket, Waiter>,
     next_ticket: u64,
-    /// What all that wait for a reply cost.
-    waiting_bytes: usize,
     starting: BTreeMap<ActionId, (Name, Incarnation)>,
     on_disconnect: OnDisconnect,
     run_until: Option<Millis>,
@@ -72,21 +69,6 @@ pub struct Daemon {
     host: Option<Term<'static>>,
     _data_dir: Option<lock::DirLock>,
     run_dir: Option<lock::DirLock>,
-}
-
-/// Bytes that requests in flight may take, beyond which they are refused: a
-/// disk that hangs, or a pass that never settles, must not make the program
-/// grow for as long as a client asks.
-const WAITING_BYTES_MAX: usize = 64 << 20;
-
-/// What a request in flight costs beside its frame.
-const WAITING_BYTES: usize = 1 << 10;
-
-/// A request that the core has not answered.
-#[derive(Debug)]
-struct Waiting {
-    waiter: Waiter,
-    bytes: usize,
 }
 
 /// Who waits for a reply of the core.
@@ -250,13 +232,8 @@ impl Daemon {
 
     fn take_work(&mut self, work: Work) {
         match work {
-            Work::Call { id, call: Call::Core(request), bytes } => {
-                self.take_request(id, request, bytes);
-            }
-            Work::Call { call: Call::Ping | Call::Subscribe { .. }, .. }
-            | Work::Cast(Cast::Credit(_)) => {
-                unreachable!("the session keeps its own books")
-            }
+            Work::Request(id, request) => self.take_request(id, request),
+            Work::Cast(Cast::Credit(_)) => unreachable!("the session keeps its own books"),
             Work::Cast(Cast::Nudge) => self.handle(Event::Nudged),
             Work::Cast(Cast::Exited(pod, incarnation, exit)) => {
                 if let Runtime::Client(runtime) = &mut self.runtime {
@@ -278,7 +255,7 @@ impl Daemon {
         }
     }
 
-    fn take_request(&mut self, id: i64, request: Request, bytes: usize) {
+    fn take_request(&mut self, id: i64, request: Request) {
         if let Request::Apply(spec) | Request::Create(spec) = &request
             && let Err(failure) = self.runtime.check(spec)
         {
@@ -287,19 +264,15 @@ impl Daemon {
         }
         let waiter = match request {
             Request::Shutdown { .. } => Waiter::LastCall(id),
-            _ if self.waiting_bytes > WAITING_BYTES_MAX => {
-                return self.session.refuse(id, too_many().into());
-            }
             _ => Waiter::Client(id),
         };
-        self.request(waiter, request, bytes + WAITING_BYTES);
+        self.request(waiter, request);
     }
 
-    fn request(&mut self, waiter: Waiter, request: Request, bytes: usize) {
+    fn request(&mut self, waiter: Waiter, request: Request) {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.tickets.insert(ticket, Waiting { waiter, bytes });
-        self.waiting_bytes += bytes;
+        self.tickets.insert(ticket, waiter);
         self.handle(Event::Requested(ticket, request));
     }
 
@@ -395,8 +368,7 @@ impl Daemon {
     }
 
     fn deliver(&mut self, reply: &Reply) {
-        let Some(Waiting { waiter, bytes }) = self.tickets.remove(&reply.ticket) else { return };
-        self.waiting_bytes -= bytes;
+        let Some(waiter) = self.tickets.remove(&reply.ticket) else { return };
         match waiter {
             Waiter::Client(id) | Waiter::LastCall(id) => match &reply.result {
                 Ok(response) => self.session.answer(id, Ok(translate::response(response))),
@@ -457,7 +429,7 @@ impl Daemon {
             self.run_until = Some(clock::now().after(delay_ms));
         }
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
-        self.request(Waiter::Gone(end), Request::Shutdown { stop_pods }, 0);
+        self.request(Waiter::Gone(end), Request::Shutdown { stop_pods });
     }
 
     /// Nobody is left to be answered. What was asked for is still done.
@@ -468,7 +440,7 @@ impl Daemon {
     }
 
     fn has_last_call(&self) -> bool {
-        self.tickets.values().any(|waiting| matches!(waiting.waiter, Waiter::LastCall(_)))
+        self.tickets.values().any(|waiter| matches!(waiter, Waiter::LastCall(_)))
     }
 
     async fn close(&mut self, hangups: &mut Hangups) {
@@ -487,9 +459,4 @@ impl Daemon {
             lock.remove();
         }
     }
-}
-
-fn too_many() -> Failure {
-    Failure::new(Code::Busy, "too many requests wait for an answer")
-        .hint("wait for some of the answers, then ask again")
 }

@@ -72,7 +72,6 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         alarm,
         tickets: BTreeMap::new(),
         next_ticket: 0,
-        waiting_bytes: 0,
         starting: BTreeMap::new(),
         on_disconnect: options.on_disconnect,
         run_until: None,

@@ -82,6 +82,11 @@ impl FrameWriter {
         self.buffer.put_slice(&payload);
     }
 
+    /// Takes back the last `length` bytes that were pushed, headers included.
+    pub fn take_back(&mut self, length: usize) -> Bytes {
+        self.buffer.split_off(self.buffer.len() - length).freeze()
+    }
+
     /// What is to be written next.
     #[must_use]
     pub fn pending(&self) -> &[u8] {

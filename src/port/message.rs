@@ -5,6 +5,7 @@ use erlang_term_format::{Term, tuple};
 
 use crate::core::failure::{Code, Failure, Place};
 
+use super::frame::FRAME_BYTES_MAX;
 use super::translate;
 
 /// The newest version of the protocol that is spoken here.
@@ -12,6 +13,9 @@ pub const PROTOCOL: i64 = 1;
 
 /// The oldest one that still is.
 pub const PROTOCOL_MIN: i64 = 1;
+
+/// Shortest chunks that a client can ask for, in bytes.
+pub const CHUNK_BYTES_MIN: usize = 1 << 10;
 
 /// Largest request id.
 const ID_MAX: i64 = 1 << 53;
@@ -110,6 +114,12 @@ pub fn reply<'a>(id: i64, result: Result<Term<'a>, Term<'a>>) -> Term<'a> {
     tuple![Term::Integer(id), body]
 }
 
+/// A part of the reply to request `id`, and whether there is more of it.
+#[must_use]
+pub fn chunk(id: i64, more: bool, bytes: &[u8]) -> Term<'_> {
+    tuple![Term::atom("chunk"), Term::Integer(id), Term::from(more), Term::binary(bytes)]
+}
+
 /// A request of ours to the client, or a cast when `id` is 0.
 #[must_use]
 pub fn request(id: i64, op: &'static str, args: Term<'static>) -> Term<'static> {
@@ -122,12 +132,26 @@ pub fn fatal(failure: &Failure) -> Term<'_> {
     tuple![Term::atom("error"), translate::failure(failure)]
 }
 
-/// Checks the version that the client has chosen. What else is in its greeting
-/// and not known here is a newer client's, and no error.
-///
-/// # Errors
-/// `protocol_mismatch`, saying what each side speaks; `bad_args`.
-pub fn check_hello(about: &Term<'_>) -> Result<(), Failure> {
+/// What the client has said of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Greeting {
+    /// It takes large replies in chunks of at most so many bytes.
+    pub chunk_bytes: Option<usize>,
+}
+
+impl Greeting {
+    /// Reads the client's greeting, and checks the version that it has chosen.
+    /// What else is in it and not known here is a newer client's, and no error.
+    ///
+    /// # Errors
+    /// `protocol_mismatch`, saying what each side speaks; `bad_args`.
+    pub fn parse(about: &Term<'_>) -> Result<Self, Failure> {
+        check_version(about)?;
+        Ok(Self { chunk_bytes: chunk_bytes(about)? })
+    }
+}
+
+fn check_version(about: &Term<'_>) -> Result<(), Failure> {
     let Some(chosen) = about.get("protocol").and_then(Term::as_i64) else {
         return Err(bad_hello("protocol", "protocol => integer"));
     };
@@ -139,6 +163,18 @@ pub fn check_hello(about: &Term<'_>) -> Result<(), Failure> {
     let what = format!("the client speaks protocol {theirs} and this program {ours}");
     Err(Failure::new(Code::ProtocolMismatch, what)
         .hint("use a client and a program of the same release"))
+}
+
+fn chunk_bytes(about: &Term<'_>) -> Result<Option<usize>, Failure> {
+    let Some(value) = about.get("chunk_bytes").filter(|value| !value.is_nil()) else {
+        return Ok(None);
+    };
+    let bytes = value.as_u64().and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = bytes.filter(|bytes| (CHUNK_BYTES_MIN..=FRAME_BYTES_MAX).contains(bytes));
+    bytes.map(Some).ok_or_else(|| {
+        let shape = format!("chunk_bytes => {CHUNK_BYTES_MIN} to {FRAME_BYTES_MAX}");
+        bad_hello("chunk_bytes", &shape)
+    })
 }
 
 fn bad_hello(field: &str, shape: &str) -> Failure {
@@ -153,13 +189,14 @@ fn range(oldest: i64, newest: i64) -> String {
 mod tests {
     use super::*;
 
-    fn check(about: &str) -> Result<(), Failure> {
-        check_hello(&erlang_term_format::text::parse(about).unwrap())
+    fn parse(about: &str) -> Result<Greeting, Failure> {
+        Greeting::parse(&erlang_term_format::text::parse(about).unwrap())
     }
 
     #[test]
     fn a_greeting_may_hold_what_only_a_newer_program_knows() {
-        assert_eq!(check("#{protocol => 1, client => <<\"x\">>, colour => [blue]}"), Ok(()));
+        let greeting = parse("#{protocol => 1, client => <<\"x\">>, colour => [blue]}");
+        assert_eq!(greeting, Ok(Greeting::default()));
     }
 
     #[test]
@@ -170,7 +207,7 @@ mod tests {
             ("#{protocol => 7, protocol_min => 5, client => <<\"x\">>}", "protocol 5 to 7 and"),
             ("#{protocol => 7, protocol_min => soon}", "protocol 7 and"),
         ] {
-            let failure = check(about).unwrap_err();
+            let failure = parse(about).unwrap_err();
             assert_eq!(failure.code, Code::ProtocolMismatch, "{about}");
             assert!(failure.message.contains(theirs), "{failure}");
             assert!(failure.message.ends_with("this program 1"), "{failure}");
@@ -178,9 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_of_a_length_between_the_limits() {
+        for (length, is_good) in
+            [("1023", false), ("1024", true), ("16777216", true), ("16777217", false)]
+        {
+            let greeting = parse(&format!("#{{protocol => 1, chunk_bytes => {length}}}"));
+            match greeting {
+                Ok(ref greeting) => assert_eq!(greeting.chunk_bytes, length.parse().ok()),
+                Err(ref failure) => assert_eq!(failure.at, [(Place::Field, "chunk_bytes".into())]),
+            }
+            assert_eq!(greeting.is_ok(), is_good, "{length}");
+        }
+        assert!(parse("#{protocol => 1, chunk_bytes => nil}").is_ok());
+        assert!(parse("#{protocol => 1, chunk_bytes => many}").is_err());
+    }
+
+    #[test]
     fn a_greeting_without_a_version_is_no_mismatch() {
         for about in ["#{}", "[]", "nil", "#{protocol => new}", "#{<<\"protocol\">> => 1}"] {
-            assert_eq!(check(about).unwrap_err().code, Code::BadArgs, "{about}");
+            assert_eq!(parse(about).unwrap_err().code, Code::BadArgs, "{about}");
         }
     }
 }

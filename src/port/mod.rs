@@ -3,10 +3,12 @@
 //! [`stdio`] guards the descriptors, [`frame`] cuts the byte stream,
 //! [`message`] knows the envelopes, [`translate`] turns the core's values into
 //! terms and requests into the core's events, and [`session`] holds what one
-//! client is owed. Nothing in here decides about pods.
+//! client is owed: its unanswered requests ([`in_flight`]) and its [`outbox`]. Nothing in here decides about pods.
 
 pub mod frame;
+pub mod in_flight;
 pub mod message;
+pub mod outbox;
 pub mod session;
 pub mod stdio;
 pub mod translate;

@@ -4,33 +4,26 @@
 //! A session turns frames into calls and answers into frames. It does no IO and
 //! knows nothing of pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use erlang_term_format::{Term, tuple};
 
 use crate::core::action::Notice;
+use crate::core::event::Request;
 use crate::core::failure::{Code, Failure, Place};
 
-use super::frame::{FRAME_BYTES_MAX, Frame, FrameReader, FrameWriter};
-use super::message::{self, Incoming};
-use super::translate::{self, Call, Cast, Refusal};
-
-/// Bytes of output beyond which no more requests are read: a client that does
-/// not read its answers waits, and this program does not grow.
-const OUTPUT_BYTES_MAX: usize = 8 << 20;
+use super::frame::{FRAME_BYTES_MAX, Frame, FrameReader};
+use super::in_flight::{InFlight, in_use};
+use super::message::{self, Greeting, Incoming};
+use super::outbox::{Outbox, TooLarge};
+use super::translate::{self, CREDITS_MAX, Call, Cast, Refusal};
 
 /// What a frame asks of the loop.
 #[derive(Debug)]
 pub enum Work {
-    /// A request of the client.
-    Call {
-        /// To be answered under this id.
-        id: i64,
-        /// What is asked.
-        call: Call,
-        /// How long its frame was.
-        bytes: usize,
-    },
+    /// A request of the client, to be answered under this id.
+    Request(i64, Request),
     /// A word of the client.
     Cast(Cast),
     /// The answer to a request of ours.
@@ -47,10 +40,16 @@ pub type Purpose = crate::runtime::client::Purpose;
 #[derive(Debug, Default)]
 pub struct Session {
     reader: FrameReader,
-    writer: FrameWriter,
+    outbox: Outbox,
     has_greeted: bool,
+    in_flight: InFlight,
+    /// Requests whose answers may be large, while there is no room for more of
+    /// those. They are in flight.
+    parked: VecDeque<(i64, Bytes)>,
     next_id: i64,
     asked: BTreeMap<i64, Purpose>,
+    /// What could not be asked for, to be taken for refused.
+    unasked: Vec<Work>,
     notices: Option<Subscription>,
 }
 
@@ -81,13 +80,17 @@ impl Session {
     /// broken are answered on the spot.
     pub fn next_work(&mut self) -> Option<Work> {
         loop {
-            let work = match self.reader.next_frame()? {
-                Frame::Whole(frame) => self.take_frame(&frame),
-                Frame::TooLarge { claimed } => {
-                    let what =
-                        format!("a frame claims {claimed} bytes, the limit is {FRAME_BYTES_MAX}");
-                    self.refuse(0, Failure::new(Code::FrameTooLarge, what).into());
-                    None
+            let work = if let Some(work) = self.unasked.pop() {
+                Some(work)
+            } else if let Some(frame) = self.next_parked() {
+                self.take_frame(&frame)
+            } else {
+                match self.reader.next_frame()? {
+                    Frame::Whole(frame) => self.take_frame(&frame),
+                    Frame::TooLarge { claimed } => {
+                        self.refuse(0, too_large_to_read(claimed).into());
+                        None
+                    }
                 }
             };
             if work.is_some() {
@@ -96,35 +99,32 @@ impl Session {
         }
     }
 
-    fn take_frame(&mut self, frame: &[u8]) -> Option<Work> {
-        match Incoming::parse(frame) {
-            Err(failure) => {
-                self.refuse(0, failure.into());
-                None
-            }
-            Ok(Incoming::Hello(about)) => self.take_hello(&about),
+    fn next_parked(&mut self) -> Option<Bytes> {
+        if self.outbox.is_full_of_large() {
+            return None;
+        }
+        let (id, frame) = self.parked.pop_front()?;
+        self.in_flight.remove(id);
+        Some(frame)
+    }
+
+    fn take_frame(&mut self, frame: &Bytes) -> Option<Work> {
+        let taken = match Incoming::parse(frame) {
+            Ok(Incoming::Hello(about)) => return self.take_hello(&about),
             Ok(Incoming::Request { id, .. }) if !self.has_greeted => {
                 let what = "the first frame must be {hello, #{protocol => 1}}";
                 self.refuse(id, Failure::new(Code::HandshakeRequired, what).into());
-                None
+                return None;
             }
-            Ok(Incoming::Request { id: 0, op, args }) => match translate::cast(&op, &args) {
-                Ok(Cast::Credit(count)) => {
-                    self.grant(count);
-                    None
-                }
-                Ok(cast) => Some(Work::Cast(cast)),
-                Err(failure) => {
-                    self.refuse(0, failure.into());
-                    None
-                }
-            },
-            Ok(Incoming::Request { id, op, args }) => {
-                let call = self.take_request(id, &op, args)?;
-                Some(Work::Call { id, call, bytes: frame.len() })
-            }
+            Ok(Incoming::Request { id: 0, op, args }) => self.take_cast(&op, &args),
+            Ok(Incoming::Request { id, op, args }) => self.take_request(id, &op, args, frame),
             Ok(Incoming::Reply { id, result }) => self.take_reply(id, result),
-        }
+            Err(failure) => Err(failure),
+        };
+        taken.unwrap_or_else(|failure| {
+            self.refuse(0, failure.into());
+            None
+        })
     }
 
     fn take_hello(&mut self, about: &Term<'_>) -> Option<Work> {
@@ -133,8 +133,13 @@ impl Session {
             self.refuse(0, Failure::new(Code::BadArgs, what).into());
             return None;
         }
-        match message::check_hello(about) {
-            Ok(()) => self.has_greeted = true,
+        match Greeting::parse(about) {
+            Ok(greeting) => {
+                self.has_greeted = true;
+                if let Some(bytes_max) = greeting.chunk_bytes {
+                    self.outbox.allow_chunks(bytes_max);
+                }
+            }
             Err(failure) if failure.code == Code::ProtocolMismatch => {
                 self.send(&message::fatal(&failure));
                 return Some(Work::Hangup(failure));
@@ -144,50 +149,100 @@ impl Session {
         None
     }
 
-    fn take_request(&mut self, id: i64, op: &str, args: Term<'_>) -> Option<Call> {
-        match translate::call(op, &args) {
-            Ok(Call::Ping) => {
-                self.answer(id, Ok(args));
-                None
-            }
-            Ok(Call::Subscribe { credits }) => {
-                let seq = self.subscribe(credits);
-                self.answer(id, Ok(Term::map([(Term::atom("seq"), Term::Integer(seq))])));
-                None
-            }
-            Ok(call) => Some(call),
-            Err(refusal) => {
-                self.refuse(id, refusal);
-                None
-            }
+    fn take_cast(&mut self, op: &str, args: &Term<'_>) -> Result<Option<Work>, Failure> {
+        match translate::cast(op, args)? {
+            Cast::Credit(count) => self.grant(count).map(|()| None),
+            cast => Ok(Some(Work::Cast(cast))),
         }
     }
 
-    fn take_reply(&mut self, id: i64, result: Result<Term<'_>, Term<'_>>) -> Option<Work> {
-        let Some(purpose) = self.asked.remove(&id) else {
+    /// Fails with what cannot be told under the request's own id.
+    fn take_request(
+        &mut self,
+        id: i64,
+        op: &str,
+        args: Term<'_>,
+        frame: &Bytes,
+    ) -> Result<Option<Work>, Failure> {
+        if self.in_flight.contains(id) || self.outbox.is_sending(id) {
+            return Err(in_use(id));
+        }
+        let taken = translate::call(op, &args).and_then(|call| self.admit(id, call, frame));
+        match taken {
+            Ok(Some(Call::Core(request))) => return Ok(Some(Work::Request(id, request))),
+            Ok(Some(Call::Ping)) => self.reply(id, Ok(args)),
+            Ok(Some(Call::Subscribe { credits })) => self.subscribe(id, credits),
+            Ok(None) => {}
+            Err(refusal) => self.refuse(id, refusal),
+        }
+        Ok(None)
+    }
+
+    /// The call, when it can be taken now; none when it has to wait for room.
+    fn admit(&mut self, id: i64, call: Call, frame: &Bytes) -> Result<Option<Call>, Refusal> {
+        let is_last = matches!(call, Call::Core(Request::Shutdown { .. }));
+        let must_wait = self.outbox.is_full_of_large() && call.is_answered_at_length(frame.len());
+        let is_answered_at_once = !matches!(call, Call::Core(_));
+        if is_answered_at_once && !must_wait {
+            return Ok(Some(call));
+        }
+        if !is_last {
+            self.in_flight.check(frame.len())?;
+        }
+        self.in_flight.insert(id, frame.len());
+        if must_wait {
+            self.parked.push_back((id, frame.clone()));
+            return Ok(None);
+        }
+        Ok(Some(call))
+    }
+
+    fn take_reply(
+        &mut self,
+        id: i64,
+        result: Result<Term<'_>, Term<'_>>,
+    ) -> Result<Option<Work>, Failure> {
+        let purpose = self.asked.remove(&id).ok_or_else(|| {
             let what = format!("a reply to {id}, which is no open request");
-            self.refuse(0, Failure::new(Code::BadArgs, what).at(Place::Field, "id").into());
-            return None;
-        };
-        Some(Work::Answer(purpose, result.map(Term::into_owned).map_err(Term::into_owned)))
+            Failure::new(Code::BadArgs, what).at(Place::Field, "id")
+        })?;
+        let result = result.map(Term::into_owned).map_err(Term::into_owned);
+        Ok(Some(Work::Answer(purpose, result)))
     }
 
     /// Answers request `id`.
     pub fn answer(&mut self, id: i64, result: Result<Term<'_>, Term<'_>>) {
-        self.send(&message::reply(id, result));
+        self.in_flight.remove(id);
+        self.reply(id, result);
     }
 
     /// Answers request `id` with an error; with id 0, says it to nobody in
     /// particular.
     pub fn refuse(&mut self, id: i64, refusal: Refusal) {
-        self.send(&message::reply(id, Err(translate::refusal(refusal))));
+        self.answer(id, Err(translate::refusal(refusal)));
     }
 
-    /// Asks the client for something.
+    fn reply(&mut self, id: i64, result: Result<Term<'_>, Term<'_>>) {
+        if let Err(too_large) = self.outbox.push_reply(id, &message::reply(id, result)) {
+            let failure = too_large_to_send("the answer", &too_large);
+            self.send(&message::reply(id, Err(translate::failure(&failure))));
+        }
+    }
+
+    /// Asks the client for something. What does not fit a frame counts as
+    /// refused by the client.
     pub fn ask(&mut self, op: &'static str, args: Term<'static>, purpose: Purpose) {
         self.next_id += 1;
-        self.asked.insert(self.next_id, purpose);
-        self.send(&message::request(self.next_id, op, args));
+        match self.outbox.push(&message::request(self.next_id, op, args)) {
+            Ok(()) => {
+                self.asked.insert(self.next_id, purpose);
+            }
+            Err(too_large) => {
+                let failure = too_large_to_send(op, &too_large);
+                let error = translate::failure(&failure).into_owned();
+                self.unasked.push(Work::Answer(purpose, Err(error)));
+            }
+        }
     }
 
     /// Tells the client something that needs no answer.
@@ -195,16 +250,29 @@ impl Session {
         self.send(&message::request(0, op, args));
     }
 
-    fn subscribe(&mut self, credits: u64) -> i64 {
-        let seq = self.notices.as_ref().map_or(0, |notices| notices.seq);
-        self.notices = Some(Subscription { seq, credits, has_missed: false });
-        seq
+    /// Sets the credit anew. What was missed before is still owed.
+    fn subscribe(&mut self, id: i64, credits: u64) {
+        let fresh = Subscription { seq: 0, credits, has_missed: false };
+        let notices = self.notices.get_or_insert(fresh);
+        notices.credits = credits;
+        let seq = Term::Integer(notices.seq);
+        self.reply(id, Ok(Term::map([(Term::atom("seq"), seq)])));
+        self.own_up();
     }
 
-    fn grant(&mut self, count: u64) {
-        let Some(notices) = &mut self.notices else { return };
-        notices.credits = notices.credits.saturating_add(count);
+    fn grant(&mut self, count: u64) -> Result<(), Failure> {
+        let Some(notices) = &mut self.notices else {
+            let what = "credit: there is no subscription";
+            return Err(Failure::new(Code::BadArgs, what).hint("subscribe first"));
+        };
+        let credits = notices.credits + count;
+        if credits > CREDITS_MAX {
+            let what = format!("credit: {count} more than {} is beyond 2^53", notices.credits);
+            return Err(Failure::new(Code::BadArgs, what).at(Place::Field, "args"));
+        }
+        notices.credits = credits;
         self.own_up();
+        Ok(())
     }
 
     /// Tells a subscriber, as far as its credit goes. One that does not read
@@ -230,34 +298,40 @@ impl Session {
         }
     }
 
+    /// One that fits no frame is missed.
     fn send_notice(&mut self, notice: Term<'_>) {
         let Some(notices) = &mut self.notices else { return };
-        notices.seq += 1;
-        notices.credits -= 1;
-        let seq = notices.seq;
-        self.send(&tuple![Term::atom("notice"), Term::Integer(seq), notice]);
+        let seq = notices.seq + 1;
+        match self.outbox.push(&tuple![Term::atom("notice"), Term::Integer(seq), notice]) {
+            Ok(()) => {
+                notices.seq = seq;
+                notices.credits -= 1;
+            }
+            Err(_) => notices.has_missed = true,
+        }
     }
 
+    /// Sends what is known to be short.
     fn send(&mut self, term: &Term<'_>) {
-        self.writer.push(|out| erlang_term_format::encode_into(term, out));
+        self.outbox.push(term).expect("what carries no spec fits a frame");
     }
 
     /// What is to be written.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        self.writer.pending()
+        self.outbox.pending()
     }
 
     /// `count` bytes have been written.
     pub fn advance(&mut self, count: usize) {
-        self.writer.advance(count);
+        self.outbox.advance(count);
         self.own_up();
     }
 
     /// Whether the client should read before it asks for more.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        self.writer.pending().len() > OUTPUT_BYTES_MAX
+        self.outbox.is_full()
     }
 
     /// Whether the stream stopped inside a frame.
@@ -267,15 +341,36 @@ impl Session {
     }
 }
 
+fn too_large_to_read(claimed: usize) -> Failure {
+    let what = format!("a frame claims {claimed} bytes, the limit is {FRAME_BYTES_MAX}");
+    Failure::new(Code::FrameTooLarge, what)
+}
+
+fn too_large_to_send(what: &str, TooLarge { bytes, bytes_max }: &TooLarge) -> Failure {
+    let failure = Failure::new(
+        Code::FrameTooLarge,
+        format!("{what} takes {bytes} bytes, the limit is {bytes_max}"),
+    );
+    match *bytes_max {
+        FRAME_BYTES_MAX => failure.hint("chunk_bytes in the greeting lets larger answers through"),
+        _ => failure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::event::{ActionId, Incarnation};
     use crate::core::spec::Name;
+    use crate::port::frame::FrameWriter;
+    use crate::port::in_flight::REQUESTS_MAX;
+    use crate::port::outbox::OUTPUT_BYTES_MAX;
 
     /// A session whose client has this much credit.
     fn subscribed(credits: u64) -> Session {
         let mut session = Session::default();
-        session.subscribe(credits);
+        session.subscribe(1, credits);
+        assert_eq!(read_all(&mut session), ["{1,{ok,#{seq => 0}}}"]);
         session
     }
 
@@ -300,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_does_not_read_costs_no_more_than_the_bound() {
-        let mut session = subscribed(u64::MAX);
+        let mut session = subscribed(CREDITS_MAX);
         for _ in 0..OUTPUT_BYTES_MAX / 10 {
             session.notify(&gone());
         }
@@ -313,6 +408,173 @@ mod tests {
         assert_eq!(read_all(&mut session).len(), 1);
     }
 
+    fn told(session: &mut Session, source: &str) -> Vec<String> {
+        let term = erlang_term_format::text::parse(source).unwrap();
+        let mut frame = FrameWriter::default();
+        frame.push(|out| erlang_term_format::encode_into(&term, out));
+        session.push(frame.pending());
+        while let Some(work) = session.next_work() {
+            if let Work::Request(id, _) = work {
+                session.answer(id, Ok(Term::nil()));
+            }
+        }
+        read_all(session)
+    }
+
+    fn greeted(about: &str) -> Session {
+        let mut session = Session::default();
+        assert!(told(&mut session, &format!("{{hello, #{{protocol => 1{about}}}}}")).is_empty());
+        session
+    }
+
+    #[test]
+    fn credit_has_a_limit_and_needs_a_subscription() {
+        let mut session = greeted("");
+        let refused = told(&mut session, "{0, credit, 1}");
+        assert!(refused[0].contains("there is no subscription"), "{refused:?}");
+        told(&mut session, "{1, subscribe, #{credits => 9007199254740992}}");
+        let refused = told(&mut session, "{0, credit, 1}");
+        assert!(refused[0].contains("code => bad_args"), "{refused:?}");
+        session.notify(&gone());
+        assert_eq!(read_all(&mut session).len(), 1);
+        assert!(told(&mut session, "{0, credit, 1}").is_empty());
+        for beyond in ["9007199254740993", "-1", "18446744073709551615", "many"] {
+            let refused = told(&mut session, &format!("{{0, credit, {beyond}}}"));
+            assert!(refused[0].contains("code => bad_args"), "{refused:?}");
+            let subscribe = format!("{{2, subscribe, #{{credits => {beyond}}}}}");
+            assert!(told(&mut session, &subscribe)[0].contains("code => bad_args"));
+        }
+    }
+
+    #[test]
+    fn a_second_subscription_sets_the_credit_anew_and_owes_what_was_missed() {
+        let mut session = greeted("");
+        told(&mut session, "{1, subscribe, #{credits => 5}}");
+        session.notify(&gone());
+        assert_eq!(read_all(&mut session).len(), 1);
+        // None for now: this is how to end a subscription.
+        let answer = told(&mut session, "{2, subscribe, #{credits => 0}}");
+        assert_eq!(answer, ["{2,{ok,#{seq => 1}}}"]);
+        session.notify(&gone());
+        assert!(read_all(&mut session).is_empty());
+        let answer = told(&mut session, "{3, subscribe, #{credits => 9}}");
+        assert_eq!(answer, ["{3,{ok,#{seq => 1}}}", "{notice,2,resync}"]);
+    }
+
+    #[test]
+    fn an_id_can_be_used_again_once_it_is_answered_and_not_before() {
+        let mut session = greeted("");
+        let sync = erlang_term_format::text::parse("{7, sync, nil}").unwrap();
+        let mut frame = FrameWriter::default();
+        frame.push(|out| erlang_term_format::encode_into(&sync, out));
+        session.push(&frame.pending().repeat(2));
+        assert!(matches!(session.next_work(), Some(Work::Request(7, _))));
+        assert!(session.next_work().is_none());
+        let refused = read_all(&mut session);
+        assert!(refused[0].starts_with("{0,{error,#{code => bad_args"), "{refused:?}");
+        assert!(refused[0].contains("request 7 has not been answered"), "{refused:?}");
+        session.answer(7, Ok(Term::nil()));
+        assert_eq!(read_all(&mut session), ["{7,{ok,nil}}"]);
+        assert_eq!(told(&mut session, "{7, sync, nil}"), ["{7,{ok,nil}}"]);
+    }
+
+    #[test]
+    fn requests_are_refused_beyond_a_number_of_them_and_shutdown_is_not() {
+        let mut session = greeted("");
+        let mut frames = FrameWriter::default();
+        let ids = 1..=i64::try_from(REQUESTS_MAX).unwrap() + 1;
+        for id in ids.clone() {
+            let sync = tuple![Term::Integer(id), Term::atom("sync"), Term::nil()];
+            frames.push(|out| erlang_term_format::encode_into(&sync, out));
+        }
+        session.push(frames.pending());
+        let taken = std::iter::from_fn(|| session.next_work()).count();
+        assert_eq!(taken, REQUESTS_MAX);
+        let refused = read_all(&mut session);
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].starts_with(&format!("{{{},{{error,#{{code => busy", ids.end())));
+        let answer = told(&mut session, "{99999, shutdown, #{pods => keep}}");
+        assert_eq!(answer, ["{99999,{ok,nil}}"]);
+        session.answer(1, Ok(Term::nil()));
+        read_all(&mut session);
+        assert_eq!(told(&mut session, "{99999, sync, nil}"), ["{99999,{ok,nil}}"]);
+    }
+
+    #[test]
+    fn requests_are_refused_beyond_a_number_of_bytes() {
+        let mut session = greeted("");
+        // An argument that a reader of names refuses would be refused first.
+        let pod = |size: usize| {
+            let value = "v".repeat(size);
+            format!(
+                "#{{name => <<\"web\">>, containers => [#{{name => <<\"c\">>, \
+                 image => <<\"{value}\">>}}]}}"
+            )
+        };
+        let mut frames = FrameWriter::default();
+        for id in 1..=5 {
+            let source = format!("{{{id}, apply, {}}}", pod(15 << 20));
+            let term = erlang_term_format::text::parse(&source).unwrap();
+            frames.push(|out| erlang_term_format::encode_into(&term, out));
+        }
+        session.push(frames.pending());
+        assert_eq!(std::iter::from_fn(|| session.next_work()).count(), 4);
+        let refused = read_all(&mut session);
+        assert!(refused[0].starts_with("{5,{error,#{code => busy"), "{refused:?}");
+    }
+
+    #[test]
+    fn what_is_answered_at_length_waits_for_room_and_what_is_short_does_not() {
+        let mut session = greeted(", chunk_bytes => 65536");
+        session.in_flight.insert(1, 1);
+        let large = Term::binary(vec![b'v'; OUTPUT_BYTES_MAX + (1 << 20)]);
+        session.answer(1, Ok(large));
+        let mut frames = FrameWriter::default();
+        for source in ["{2, list, nil}", "{3, status, <<\"web\">>}", "{1, sync, nil}"] {
+            let term = erlang_term_format::text::parse(source).unwrap();
+            frames.push(|out| erlang_term_format::encode_into(&term, out));
+        }
+        session.push(frames.pending());
+        // An id is in use until the last chunk is gone.
+        assert!(matches!(session.next_work(), Some(Work::Request(3, _))));
+        assert!(session.next_work().is_none());
+        while session.outbox.is_full_of_large() {
+            session.advance(session.output().len());
+        }
+        assert!(matches!(session.next_work(), Some(Work::Request(2, Request::List))));
+    }
+
+    #[test]
+    fn what_fits_no_frame_is_an_error_to_who_asked_and_refused_for_who_would_be_asked() {
+        let mut session = greeted("");
+        session.in_flight.insert(1, 1);
+        session.answer(1, Ok(Term::binary(vec![b'v'; FRAME_BYTES_MAX])));
+        let answer = read_all(&mut session);
+        assert!(answer[0].starts_with("{1,{error,#{code => frame_too_large"), "{answer:?}");
+        let purpose = Purpose::Start(ActionId(1), Name::new("web").unwrap(), Incarnation(1));
+        session.ask("start", Term::binary(vec![b'v'; FRAME_BYTES_MAX]), purpose.clone());
+        match session.next_work() {
+            Some(Work::Answer(whose, Err(error))) => {
+                assert_eq!(whose, purpose);
+                assert!(error.get("code").unwrap().is_atom("frame_too_large"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(session.take_asked().is_empty() && read_all(&mut session).is_empty());
+    }
+
+    #[test]
+    fn an_error_repeats_no_more_of_a_broken_rule_than_a_bound() {
+        let mut session = greeted("");
+        for (size, has_reason) in [(1_000, true), (100_000, false)] {
+            let value = "v".repeat(size);
+            let answer =
+                told(&mut session, &format!("{{1, apply, #{{name => [<<\"{value}\">>]}}}}"));
+            assert!(answer[0].contains("code => invalid_spec"), "{answer:?}");
+            assert_eq!(answer[0].contains("{invalid_name,"), has_reason, "{size}");
+        }
+    }
+
     #[test]
     fn a_subscriber_without_credit_is_told_once_that_it_missed_something() {
         let mut session = subscribed(1);
@@ -320,7 +582,7 @@ mod tests {
             session.notify(&gone());
         }
         assert_eq!(read_all(&mut session), ["{notice,1,{gone,<<\"web\">>}}"]);
-        session.grant(2);
+        session.grant(2).unwrap();
         session.notify(&gone());
         let expected = ["{notice,2,resync}", "{notice,3,{gone,<<\"web\">>}}"];
         assert_eq!(read_all(&mut session), expected);

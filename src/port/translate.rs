@@ -10,6 +10,19 @@ use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{Name, PodSpec, SpecError};
 use crate::core::status::{ContainerStatus, Exit, PodStatus};
 use crate::daemon::clock;
+use crate::excerpt::excerpt;
+
+use super::outbox::Outbox;
+
+/// The most notices that a client can have credit for.
+pub const CREDITS_MAX: u64 = 1 << 53;
+
+/// Characters that are kept of a message of the client's own.
+const MESSAGE_CHARACTERS_MAX: usize = 4_096;
+
+/// Bytes of a broken rule's term, beyond which an error is told without it: it
+/// repeats what the client has sent.
+const REASON_BYTES_MAX: usize = 32 << 10;
 
 /// An error, as a client is told it.
 #[derive(Debug)]
@@ -38,6 +51,18 @@ pub enum Call {
         /// How many notices may be sent.
         credits: u64,
     },
+}
+
+impl Call {
+    /// Whether its answer may be much longer than the question, or is as long.
+    #[must_use]
+    pub fn is_answered_at_length(&self, frame_bytes: usize) -> bool {
+        match self {
+            Self::Core(Request::List | Request::Status(None) | Request::Get(_)) => true,
+            Self::Ping => Outbox::is_large(frame_bytes),
+            Self::Core(_) | Self::Subscribe { .. } => false,
+        }
+    }
 }
 
 /// What a client said without wanting an answer.
@@ -76,8 +101,8 @@ pub fn call(op: &str, args: &Term<'_>) -> Result<Call, Refusal> {
         },
         "ping" => return Ok(Call::Ping),
         "subscribe" => {
-            let credits = args.get("credits").and_then(Term::as_u64);
-            let credits = credits.ok_or_else(|| bad_args(op, "#{credits => N}"))?;
+            let credits = args.get("credits").and_then(credits);
+            let credits = credits.ok_or_else(|| bad_args(op, "#{credits => 0 to 2^53}"))?;
             return Ok(Call::Subscribe { credits });
         }
         "nudge" | "credit" | "exited" => {
@@ -95,7 +120,7 @@ pub fn call(op: &str, args: &Term<'_>) -> Result<Call, Refusal> {
 pub fn cast(op: &str, args: &Term<'_>) -> Result<Cast, Failure> {
     match op {
         "nudge" => nothing(op, args, Cast::Nudge),
-        "credit" => args.as_u64().map(Cast::Credit).ok_or_else(|| bad_args(op, "N")),
+        "credit" => credits(args).map(Cast::Credit).ok_or_else(|| bad_args(op, "0 to 2^53")),
         "exited" => exited(args).ok_or_else(|| bad_args(op, "{Name, Incarnation, Exit}")),
         _ => Err(unknown_op(op)),
     }
@@ -133,6 +158,10 @@ fn run(term: &Term<'_>) -> Option<(Name, Incarnation)> {
     Some((Name::new(pod.as_str()?)?, Incarnation(incarnation.as_u64()?)))
 }
 
+fn credits(term: &Term<'_>) -> Option<u64> {
+    term.as_u64().filter(|credits| *credits <= CREDITS_MAX)
+}
+
 fn exited(term: &Term<'_>) -> Option<Cast> {
     let [pod, incarnation, exit] = term.as_tuple()? else { return None };
     let (pod, incarnation) = (Name::new(pod.as_str()?)?, Incarnation(incarnation.as_u64()?));
@@ -154,8 +183,12 @@ fn exit_from(term: &Term<'_>) -> Option<Exit> {
 /// is ours to give.
 #[must_use]
 pub fn failure_from(term: &Term<'_>) -> Failure {
-    let message = term.get("message").and_then(Term::as_str).map(str::to_owned);
-    Failure::new(Code::RuntimeFailed, message.unwrap_or_else(|| term.to_string()))
+    let message = term.get("message").and_then(Term::as_str);
+    let message = message.map_or_else(
+        || excerpt(term, MESSAGE_CHARACTERS_MAX),
+        |message| excerpt(&message, MESSAGE_CHARACTERS_MAX),
+    );
+    Failure::new(Code::RuntimeFailed, message)
 }
 
 /// The value of a good answer.
@@ -259,7 +292,8 @@ pub fn refusal(refusal: Refusal) -> Term<'static> {
             let reason = error.reason.clone();
             let failure = Failure::from(error);
             let mut map = self::failure(&failure).into_owned();
-            if let Term::Map(entries) = &mut map {
+            let is_short = erlang_term_format::encode(&reason).len() <= REASON_BYTES_MAX;
+            if is_short && let Term::Map(entries) = &mut map {
                 entries.push((Term::atom("reason"), reason));
             }
             map

@@ -30,6 +30,13 @@ impl Port {
         port
     }
 
+    /// Starts the program and shakes hands as a client that takes chunks.
+    pub(crate) fn start_chunked(args: &[&str], chunk_bytes: usize) -> Self {
+        let mut port = Self::start_without_greeting(args);
+        port.send(&format!("{{hello, #{{protocol => 1, chunk_bytes => {chunk_bytes}}}}}"));
+        port
+    }
+
     /// Starts the program and reads its greeting, without answering it.
     pub(crate) fn start_without_greeting(args: &[&str]) -> Self {
         let mut child = spawn(args);

@@ -14,7 +14,7 @@ defmodule Tank.Error do
   | Code | Meaning |
   |---|---|
   | `:malformed_frame` | a frame is not one well-formed term |
-  | `:frame_too_large` | a frame is longer than the limit |
+  | `:frame_too_large` | a request, or the answer to one, is longer than the limit |
   | `:protocol_mismatch` | the two sides speak different protocol versions |
   | `:handshake_required` | a request came before the handshake |
   | `:unknown_op` | the operation does not exist |

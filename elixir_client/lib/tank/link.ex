@@ -2,7 +2,8 @@ defmodule Tank.Link do
   @moduledoc false
 
   # One port program and the conversation with it: opening and handshake, ids
-  # and who waits for them, and writing without ever being held up. It is data
+  # and who waits for them, putting together what comes in chunks, and writing
+  # without ever being held up. It is data
   # that a GenServer keeps and feeds its messages to; it knows nothing of pods.
 
   require Logger
@@ -16,6 +17,8 @@ defmodule Tank.Link do
   @flush_ms 5
   @pending_max 65_536
   @outbox_bytes_max 64 * 1024 * 1024
+  @chunk_bytes 64 * 1024
+  @reply_bytes_max 256 * 1024 * 1024
 
   # What waits to be written is specs, which hold secrets.
   @derive {Inspect, only: [:port, :os_pid, :outbox_bytes, :last_error]}
@@ -24,6 +27,8 @@ defmodule Tank.Link do
             os_pid: nil,
             next_id: 1,
             pending: %{},
+            # id => {bytes, chunks, the last one first}
+            chunks: %{},
             outbox: :queue.new(),
             outbox_bytes: 0,
             last_error: nil
@@ -33,6 +38,7 @@ defmodule Tank.Link do
   @type result :: {:ok, term()} | {:error, Error.t()}
   @type event ::
           {:reply, tag(), result()}
+          | {:reply_begun, tag()}
           | {:request, pos_integer(), atom(), term()}
           | {:cast, atom(), term()}
           | {:notice, term()}
@@ -85,7 +91,11 @@ defmodule Tank.Link do
     oldest = Map.get(about, :protocol_min, newest)
     chosen = min(newest, @protocol)
 
-    hello = %{protocol: chosen, client: "tank-elixir #{version()}"}
+    hello = %{
+      protocol: chosen,
+      client: "tank-elixir #{version()}",
+      chunk_bytes: @chunk_bytes
+    }
 
     if chosen in @protocol_min..@protocol and chosen >= oldest do
       greet(link, hello)
@@ -160,7 +170,10 @@ defmodule Tank.Link do
     end
   end
 
-  @doc "Sends a request; `{:reply, tag, result}` comes of it exactly once, or `:down`."
+  @doc """
+  Sends a request; `{:reply, tag, result}` comes of it exactly once, or `:down`. Before a large
+  reply comes `{:reply_begun, tag}`: what the reply tells is of that moment.
+  """
   @spec request(t(), atom(), term(), tag()) :: {:ok, t()} | {:error, Error.t()}
   def request(link, _op, _args, _tag) when map_size(link.pending) >= @pending_max do
     {:error, busy("#{@pending_max} requests wait for an answer")}
@@ -270,11 +283,39 @@ defmodule Tank.Link do
   defp handle_term({0, op, args}, link), do: {{:cast, op, args}, link}
   defp handle_term({id, op, args}, link) when is_integer(id), do: {{:request, id, op, args}, link}
 
+  defp handle_term({:chunk, id, more?, bytes}, link)
+       when is_map_key(link.pending, id) and is_boolean(more?) and is_binary(bytes) do
+    handle_chunk(Map.get(link.chunks, id, {0, []}), id, more?, bytes, link)
+  end
+
+  defp handle_term({:chunk, id, _more?, _bytes}, link) when is_integer(id), do: {:none, link}
+
   defp handle_term({:error, error}, link),
     do: {:none, %{link | last_error: Error.from_wire(error)}}
 
-  defp handle_term(other, link) do
-    {{:down, Error.internal("the port program sent an unknown term", other), waiting(link)}, link}
+  defp handle_term(other, link), do: defect("the port program sent an unknown term", other, link)
+
+  defp defect(what, term, link), do: {{:down, Error.internal(what, term), waiting(link)}, link}
+
+  defp handle_chunk({size, _chunks}, id, _more?, bytes, link)
+       when size + byte_size(bytes) > @reply_bytes_max do
+    defect("the port program sent more than #{@reply_bytes_max} bytes in reply to", id, link)
+  end
+
+  defp handle_chunk({size, chunks}, id, true, bytes, link) do
+    event = if chunks == [], do: {:reply_begun, Map.fetch!(link.pending, id)}, else: :none
+    chunks = {size + byte_size(bytes), [bytes | chunks]}
+    {event, %{link | chunks: Map.put(link.chunks, id, chunks)}}
+  end
+
+  defp handle_chunk({_size, chunks}, id, false, bytes, link) do
+    link = %{link | chunks: Map.delete(link.chunks, id)}
+
+    case [bytes | chunks] |> Enum.reverse() |> IO.iodata_to_binary() |> Wire.decode() do
+      {:ok, {^id, result}} -> handle_reply(id, result, link)
+      {:ok, other} -> defect("the port program sent no reply in chunks", other, link)
+      {:error, error} -> {{:down, error, waiting(link)}, link}
+    end
   end
 
   defp handle_reply(id, result, link) do

@@ -92,9 +92,12 @@ defmodule Tank.Reconciler do
             # name => Status.known(); injected only
             known: %{},
             credits_used: 0,
-            # pictures asked for after notices were dropped, and who waits for them
-            resyncs: 0,
+            # whether a picture was asked for because notices were dropped; who
+            # waits for it; and, while it arrives, the notices of what happened
+            # after it was taken, the last one first
+            resyncing?: false,
             lookers: [],
+            later: nil,
             # what start_link waits for
             boot: MapSet.new(),
             down: nil
@@ -180,7 +183,7 @@ defmodule Tank.Reconciler do
   defp boot(state) do
     seeds = for pod <- state.options.pods, do: {:seed, pod.name}
 
-    %{state | boot: MapSet.new([:subscribe, :resync | seeds])}
+    %{state | boot: MapSet.new([:subscribe, :resync | seeds]), resyncing?: true}
     |> ask(:subscribe, %{credits: @credits}, :subscribe)
     |> ask(:status, nil, :resync)
     |> create_seeds()
@@ -214,7 +217,7 @@ defmodule Tank.Reconciler do
     do: {:noreply, %{state | link: Link.cast(state.link, :nudge, nil)}}
 
   @impl true
-  def handle_call({:tank, :running, nil}, _from, %{resyncs: 0} = state) do
+  def handle_call({:tank, :running, nil}, _from, %{resyncing?: false} = state) do
     {:reply, {:ok, live(state)}, state}
   end
 
@@ -289,7 +292,17 @@ defmodule Tank.Reconciler do
   # What the port program says.
 
   defp handle_event(:none, state), do: state
-  defp handle_event({:notice, notice}, state), do: handle_notice(notice, spend_credit(state))
+
+  defp handle_event({:notice, notice}, %{later: nil} = state) do
+    handle_notice(notice, spend_credit(state))
+  end
+
+  defp handle_event({:notice, notice}, state) do
+    %{spend_credit(state) | later: [notice | state.later]}
+  end
+
+  defp handle_event({:reply_begun, :resync}, state), do: %{state | later: []}
+  defp handle_event({:reply_begun, _tag}, state), do: state
   defp handle_event({:reply, tag, result}, state), do: handle_reply(tag, result, state)
   defp handle_event({:request, id, op, args}, state), do: handle_request(op, args, id, state)
   defp handle_event({:cast, :kill, {name, run}}, state), do: kill_injected(name, run, state)
@@ -338,20 +351,23 @@ defmodule Tank.Reconciler do
 
     case {tag, result} do
       {:subscribe, {:ok, _seq}} -> state
-      {:resync, {:ok, statuses}} -> statuses |> resync_runs(state) |> show_lookers()
+      {:resync, {:ok, statuses}} -> statuses |> resync_runs(state) |> catch_up() |> show_lookers()
       {{:seed, name}, {:error, error}} -> warn_of_seed(name, error, state)
       {{:seed, _name}, {:ok, _generation}} -> state
       {_tag, {:error, error}} -> %{state | down: error}
     end
   end
 
-  defp show_lookers(%{resyncs: resyncs} = state) when resyncs > 1 do
-    %{state | resyncs: resyncs - 1}
+  defp catch_up(%{later: later} = state) do
+    state = %{state | resyncing?: false, later: nil}
+    Enum.reduce(Enum.reverse(later || []), state, &handle_notice/2)
   end
+
+  defp show_lookers(%{resyncing?: true} = state), do: state
 
   defp show_lookers(state) do
     for from <- state.lookers, do: GenServer.reply(from, {:ok, live(state)})
-    %{state | resyncs: 0, lookers: []}
+    %{state | lookers: []}
   end
 
   defp warn_of_seed(_name, %Error{code: :exists}, state), do: state
@@ -363,8 +379,11 @@ defmodule Tank.Reconciler do
 
   # Runs of the default runtime follow the notices.
 
+  # A picture that is still to come will be of after what was missed.
+  defp handle_notice(:resync, %{resyncing?: true} = state), do: state
+
   defp handle_notice(:resync, state) do
-    ask(%{state | resyncs: state.resyncs + 1}, :status, nil, :resync)
+    ask(%{state | resyncing?: true}, :status, nil, :resync)
   end
 
   defp handle_notice({:status, name, status}, state) do
@@ -547,7 +566,8 @@ defmodule Tank.Reconciler do
   defp injected_exit(reason), do: {failure(reason), {:error, reason}}
 
   defp failure(reason) do
-    message = inspect(reason, limit: 50, printable_limit: 1_000)
+    # No more than the program keeps, which gives it back as it got it.
+    message = reason |> inspect(limit: 50, printable_limit: 1_000) |> String.slice(0, 2_000)
     {:error, %{code: :runtime_failed, message: message, where: %{}, hint: nil}}
   end
 

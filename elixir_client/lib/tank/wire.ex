@@ -10,7 +10,7 @@ defmodule Tank.Wire do
   @frame_bytes_max 16 * 1024 * 1024
 
   @protocol [:hello, :protocol, :protocol_min, :version, :host, :pid, :cgroup, :v1, :hybrid] ++
-              [:v2, :root, :kernel, :ok, :error, :notice, nil, true, false]
+              [:v2, :root, :kernel, :ok, :error, :notice, :chunk, nil, true, false]
   @values [:generation, :changed, :spec, :seq]
   @requests [:start, :stop, :kill, :host_pid]
   @pods [:name, :restart, :always, :on_failure, :never, :network, :none, :nics, :dns, :mode] ++

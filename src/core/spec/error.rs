@@ -8,9 +8,13 @@ use erlang_term_format::Term;
 use super::Name;
 use super::order::order;
 use crate::core::failure::{Code, Failure, Place};
+use crate::excerpt::excerpt;
 
 /// Characters of a value that a message shows.
 const SHOWN_MAX: usize = 80;
+
+/// Items of a list that a message shows.
+const LISTED_MAX: usize = 10;
 
 /// The first rule that a spec breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +51,7 @@ impl SpecError {
     /// `{unknown_keys, sorted}`.
     pub(super) fn unknown_keys(mut keys: Vec<Term<'static>>, allowed: &[&str]) -> Self {
         keys.sort_by(order);
-        let listed = keys.iter().map(shown).collect::<Vec<_>>().join(", ");
+        let listed = listed(keys.iter().map(shown));
         let message = format!("unknown key {listed} (known are {})", allowed.join(", "));
         Self::new(tuple([atom("unknown_keys"), Term::List(keys)]), message)
     }
@@ -61,7 +65,10 @@ impl SpecError {
 
     /// `{duplicate, values}`.
     pub(super) fn duplicate(values: &[&str]) -> Self {
-        let message = format!("{} is there more than once", values.join(", "));
+        let message = format!(
+            "{} is there more than once",
+            listed(values.iter().map(|value| excerpt(value, SHOWN_MAX)))
+        );
         let values = Term::List(values.iter().map(|text| owned_text(text)).collect());
         Self::new(tuple([atom("duplicate"), values]), message)
     }
@@ -76,7 +83,7 @@ impl SpecError {
         let line = |(container, volume): &(&Name, &Name)| {
             format!("container {container} mounts volume {volume}")
         };
-        let lines = missing.iter().map(line).collect::<Vec<_>>().join(", ");
+        let lines = listed(missing.iter().map(line));
         let pairs = missing.iter().map(|(container, volume)| {
             tuple([owned_text(container.as_str()), owned_text(volume.as_str())])
         });
@@ -144,9 +151,12 @@ fn tuple<const N: usize>(elements: [Term<'static>; N]) -> Term<'static> {
 
 /// A value as Erlang writes it, cut to what fits a line.
 fn shown(value: &Term<'_>) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
+    excerpt(value, SHOWN_MAX)
+}
+
+/// The first of many, and how many there are beside.
+fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+    let more = items.len().saturating_sub(LISTED_MAX);
+    let first = items.take(LISTED_MAX).collect::<Vec<_>>().join(", ");
+    if more == 0 { first } else { format!("{first} and {more} more") }
 }
