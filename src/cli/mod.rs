@@ -4,13 +4,15 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use erlang_term_format::text::Syntax;
 use tracing_subscriber::EnvFilter;
 
 use crate::core::failure::Failure;
 use crate::os_words::os_words;
 
 mod decode;
+mod encode;
 mod port;
 
 /// Input was wrong; stderr says what and where.
@@ -41,7 +43,25 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Port(port::PortArgs),
+    Encode(encode::EncodeArgs),
     Decode(decode::DecodeArgs),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SyntaxArg {
+    /// #{name => <<"web">>}
+    Erlang,
+    /// %{name: "web"}
+    Elixir,
+}
+
+impl SyntaxArg {
+    fn syntax(self) -> Syntax {
+        match self {
+            Self::Erlang => Syntax::Erlang,
+            Self::Elixir => Syntax::Elixir,
+        }
+    }
 }
 
 /// Runs the program.
@@ -55,6 +75,7 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     match cli.command {
         Command::Port(args) => port::run(args),
+        Command::Encode(args) => encode::run(&args),
         Command::Decode(args) => decode::run(&args),
     }
 }

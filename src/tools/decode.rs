@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 
+use erlang_term_format::text::Syntax;
 use erlang_term_format::{DecodeError, Limits, decode_with};
 
 use super::hexdump;
@@ -36,9 +37,10 @@ pub fn decode(
     mut input: impl Read,
     terms: impl Write,
     mut complaints: impl Write,
+    syntax: Syntax,
 ) -> io::Result<bool> {
     let mut terms = BufWriter::new(terms);
-    let mut stream = Stream::default();
+    let mut stream = Stream { syntax, ..Stream::default() };
     let mut buffer = vec![0; READ_BYTES];
     let mut is_well = true;
     loop {
@@ -70,6 +72,7 @@ pub fn decode(
 /// What has been read and not yet told.
 #[derive(Default)]
 struct Stream {
+    syntax: Syntax,
     buffer: Vec<u8>,
     /// How much of the buffer has been told.
     used: usize,
@@ -171,7 +174,7 @@ impl Stream {
         let frame = &self.rest()[..HEADER_BYTES + length];
         let payload = &frame[HEADER_BYTES..];
         let found = match decode_with(payload, &LIMITS) {
-            Ok(term) => Ok(term.to_string()),
+            Ok(term) => Ok(self.syntax.print(&term).to_string()),
             Err(error) => Err(self.broken(frame, error)),
         };
         self.used += HEADER_BYTES + length;

@@ -2,4 +2,5 @@
 //! nothing in here decides about pods.
 
 pub mod decode;
+pub mod encode;
 mod hexdump;

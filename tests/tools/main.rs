@@ -2,6 +2,5 @@
 //! what comes out, and how each ends.
 
 mod decode;
+mod encode;
 mod program;
-#[path = "../support/mod.rs"]
-mod support;

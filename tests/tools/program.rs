@@ -4,9 +4,9 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 /// What a program that has ended has said.
-pub(crate) struct Ended {
+pub(crate) struct Ended<Text = String> {
     pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
+    pub(crate) stdout: Text,
     pub(crate) stderr: String,
 }
 
@@ -23,6 +23,12 @@ pub(crate) fn spawn(args: &[&str]) -> Child {
 
 /// Runs `tank` on this input to its end.
 pub(crate) fn run(args: &[&str], input: impl AsRef<[u8]>) -> Ended {
+    let Ended { code, stdout, stderr } = run_bytes(args, input);
+    Ended { code, stdout: String::from_utf8(stdout).expect("text"), stderr }
+}
+
+/// As [`run`], of a program that does not write text.
+pub(crate) fn run_bytes(args: &[&str], input: impl AsRef<[u8]>) -> Ended<Vec<u8>> {
     let mut child = spawn(args);
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let input = input.as_ref();
@@ -31,6 +37,9 @@ pub(crate) fn run(args: &[&str], input: impl AsRef<[u8]>) -> Ended {
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output().expect("the program is our child")
     });
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ended {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
 }

@@ -327,8 +327,17 @@ fn terms_follow_one_another_by_line_or_by_what_ends_them() {
     let text = ":a\n{:b,\n :c} # d\n1; 2 ;; %{\na: 1}";
     assert_eq!(terms(Elixir, text), [":a", "{:b, :c}", "1", "2", "%{a: 1}"]);
     assert!(terms(Erlang, " % nothing\n").is_empty());
-    let error = Erlang.first("a b").expect_err("two terms on a line");
-    assert_eq!(error.to_string(), "line 1, column 3: atom `b`, expected `.` or a new line");
+}
+
+#[test]
+fn terms_follow_one_another_on_a_line() {
+    let text = "{a} {b,\nc}d \"x\" \"y\" <<1>>[2]";
+    assert_eq!(terms(Erlang, text), ["{a}", "{b,c}", "d", "\"xy\"", "<<1>>", "[2]"]);
+    assert_eq!(terms(Elixir, ":a %{b: 1} [2]"), [":a", "%{b: 1}", "[2]"]);
+    let Ok(Some((term, rest))) = Erlang.first("{a} b)\n") else { panic!("{{a}} is a term") };
+    assert_eq!((term.to_string().as_str(), rest), ("{a}", " b)\n"));
+    let Ok(Some((_, rest))) = Erlang.first("{a} \"b\n") else { panic!("{{a}} is a term") };
+    assert!(Erlang.first(rest).expect_err("no end").is_incomplete());
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Syntax {
     /// nothing if there is none.
     ///
     /// A term ends at a dot in Erlang and a semicolon in Elixir, or else at the end of the line
-    /// on which it is complete. A term that is not complete yet is an error that
+    /// on which it is complete, or where another one begins on that line. A term that is not complete yet is an error that
     /// [says so](ParseError::is_incomplete): whoever reads from a terminal asks for another line
     /// then.
     ///

@@ -80,19 +80,18 @@ impl<'t> Parser<'t> {
             }
         }
         let term = self.term()?;
-        if !self.is_line_done() {
-            match self.next()? {
-                (_, Token::Stop) => {}
-                (offset, token) => {
-                    let expected = match self.syntax {
-                        Syntax::Erlang => "`.` or a new line",
-                        Syntax::Elixir => "`;` or a new line",
-                    };
-                    return Err(unexpected(offset, &token, expected));
-                }
-            }
+        let end = match &self.ahead {
+            Some((offset, _)) => *offset,
+            None => self.cursor.offset(),
+        };
+        if self.is_line_done() {
+            return Ok(Some((term, end)));
         }
-        Ok(Some((term, self.cursor.offset())))
+        match self.next() {
+            Ok((_, Token::Stop)) => Ok(Some((term, self.cursor.offset()))),
+            // Whatever it is, it is not this term's.
+            _ => Ok(Some((term, end))),
+        }
     }
 
     /// Whether a term that is complete is at the end of its line.
