@@ -63,6 +63,7 @@ mod limits;
 mod order;
 mod passthrough;
 mod reader;
+mod rules;
 mod ser;
 mod skip;
 mod tag;
@@ -77,6 +78,7 @@ pub use from_term::from_term;
 pub use integer::BigInteger;
 pub use limits::Limits;
 pub use passthrough::Atom;
+pub use rules::Rules;
 pub use ser::{to_term, to_vec, to_vec_into};
 pub use term::{BinaryContent, Opaque, OpaqueKind, Term};
 

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::de::term_from_admitted;
 use crate::encode::write_term;
@@ -92,6 +93,18 @@ pub enum OpaqueKind {
     Fun,
     /// `fun module:function/arity`.
     Export,
+}
+
+impl fmt::Display for OpaqueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pid => "a pid",
+            Self::Port => "a port",
+            Self::Reference => "a reference",
+            Self::Fun => "a fun",
+            Self::Export => "an export",
+        })
+    }
 }
 
 impl<'a> Opaque<'a> {
