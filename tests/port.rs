@@ -412,6 +412,58 @@ fn a_log_level_that_is_none_is_named() {
     assert_eq!(stderr(""), "");
 }
 
+/// What a program says on stderr of a few frames, with `TANK_TRACE` set so.
+fn traced(trace: &str, frames: &[u8]) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tank"))
+        .args(["port", "--store", "memory", "--runtime", "none"])
+        .env("TANK_TRACE", trace)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, frames).expect("the port reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stderr).expect("text")
+}
+
+#[test]
+fn a_trace_shows_every_frame_either_way_with_its_time_and_no_secret() {
+    let secret = large_pod("web", 10).replace("vvvvvvvvvv", "secret");
+    let mut frames = Vec::new();
+    for source in
+        ["{hello, #{protocol => 1}}", "{1, ping, <<\"x\">>}", &format!("{{2,apply,{secret}}}")]
+    {
+        let frame = erlang_term_format::encode(&text::parse(source).expect("a term"));
+        frames.extend_from_slice(&u32::try_from(frame.len()).expect("short").to_be_bytes());
+        frames.extend_from_slice(&frame);
+    }
+    frames.extend_from_slice(&[0, 0, 0, 1, 131]);
+    let shown = traced("frames", &frames);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines.iter().all(|line| line.as_bytes()[2] == b':' && line.as_bytes()[8] == b'.'));
+    let without_time: Vec<&str> = lines.iter().map(|line| &line[16..]).collect();
+    assert!(without_time[0].starts_with("<- - {hello,#{protocol => 1,"), "{shown}");
+    assert_eq!(without_time[1], "-> - {hello,#{protocol => 1}}");
+    for expected in [
+        "-> 1 {1,ping,<<\"x\">>}",
+        "<- 1 {1,{ok,<<\"x\">>}}",
+        "-> 2 {2,apply,#{name => <<\"web\">>",
+        "<- 0 {0,{error,#{code => malformed_frame",
+    ] {
+        assert!(without_time.iter().any(|line| line.starts_with(expected)), "{shown}");
+    }
+    assert!(without_time.iter().any(|line| line.ends_with(": 83 (1 bytes)")), "{shown}");
+    assert!(shown.contains("<<\"K\">> => <<\"***\">>") && !shown.contains("secret"), "{shown}");
+    assert_eq!(traced("", &frames), "");
+    let unknown = traced("all", &frames);
+    assert!(unknown.contains("TANK_TRACE is all"), "{unknown}");
+    assert!(!unknown.contains("<-"), "{unknown}");
+}
+
 #[test]
 fn what_was_applied_is_there_after_kill_dash_9() {
     let dir = tempfile::tempdir().expect("a directory");

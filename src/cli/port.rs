@@ -16,9 +16,12 @@ use crate::port::frame::FrameWriter;
 use crate::port::message;
 use crate::port::stdio::Pipes;
 
+const TRACE_HELP: &str =
+    "TANK_TRACE=frames shows each frame on stderr, either way; values of env are hidden";
+
 /// Serve one client on stdin and stdout, in frames of Erlang terms
 #[derive(Debug, Args)]
-#[command(after_help = LOG_HELP)]
+#[command(after_help = format!("{LOG_HELP}\n{TRACE_HELP}"))]
 pub(super) struct PortArgs {
     /// State that outlives a reboot: desired pods, verdicts, logs
     #[arg(long, value_name = "DIR", default_value = "/var/lib/tank")]
@@ -127,6 +130,7 @@ impl PortArgs {
             on_disconnect: self.on_disconnect,
             stop_grace_ms: self.stop_grace_ms,
             lock_wait_ms: self.lock_wait_ms,
+            trace_frames: trace_frames(),
             shim: std::path::absolute(shim)?,
             cgroup_parent: self.cgroup_parent,
         })
@@ -149,6 +153,16 @@ pub(super) fn run(args: PortArgs) -> ExitCode {
     };
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, serve(options))
+}
+
+/// What `TANK_TRACE` asks for.
+fn trace_frames() -> bool {
+    let wanted = std::env::var_os("TANK_TRACE").unwrap_or_default();
+    if !wanted.is_empty() && wanted != "frames" {
+        let wanted = wanted.to_string_lossy();
+        tracing::warn!("TANK_TRACE is {wanted}: nothing is traced, for there are only frames");
+    }
+    wanted == "frames"
 }
 
 /// Which of the pipes is a person's, if one is.

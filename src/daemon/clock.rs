@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -32,6 +32,18 @@ pub fn unix_ms(instant: Millis) -> i64 {
     let wall = i64::try_from(wall).unwrap_or(i64::MAX);
     let offset = wall.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX));
     i64::try_from(instant.0).unwrap_or(i64::MAX).saturating_add(offset)
+}
+
+/// The wall clock's time of day in UTC, to the microsecond: `23:59:59.999999`.
+#[must_use]
+pub fn utc_time_of_day() -> String {
+    time_of_day(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn time_of_day(since_1970: Duration) -> String {
+    let seconds = since_1970.as_secs();
+    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{:06}", seconds % 60, since_1970.subsec_micros())
 }
 
 /// One alarm on the boot clock.
@@ -91,6 +103,14 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_of_day_is_of_any_day() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(time_of_day(Duration::ZERO), "00:00:00.000000");
+        assert_eq!(time_of_day(day * 20_000 - Duration::from_micros(1)), "23:59:59.999999");
+        assert_eq!(time_of_day(day + Duration::from_secs(3_723)), "01:02:03.000000");
+    }
 
     #[tokio::test]
     async fn an_alarm_never_rings_early() {

@@ -58,6 +58,8 @@ pub struct Options {
     pub stop_grace_ms: u64,
     /// How long to wait for directories that another program still holds.
     pub lock_wait_ms: u64,
+    /// Whether each frame is shown on stderr.
+    pub trace_frames: bool,
     /// The shim's program.
     pub shim: PathBuf,
     /// The cgroup below which pods live.

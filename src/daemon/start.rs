@@ -1,7 +1,7 @@
 //! From options to a daemon that is ready to serve, or the reason why not.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::core::reconciler::{Config, Reconciler};
 use crate::os_words::os_words;
 use crate::port::session::Session;
 use crate::port::stdio::Pipes;
+use crate::port::trace::Trace;
 use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
 use crate::runtime::container::{ContainerRuntime, Surroundings, leftovers, reaper};
@@ -57,6 +58,10 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
     let (news_sender, news) = unbounded_channel();
     let store = StoreThread::spawn(store, news_sender)
         .map_err(|error| system("start the store's thread", &error))?;
+    let mut session = Session::default();
+    if options.trace_frames {
+        session.trace(Trace::new(write_trace));
+    }
     let alarm = clock::Alarm::new().map_err(|error| system("make a timer", &error))?;
     Ok(Daemon {
         core: Reconciler::new(config(options, first_incarnation), clock::now()),
@@ -66,7 +71,7 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         happened,
         news,
         pipes,
-        session: Session::default(),
+        session,
         is_connected: true,
         hangups: Some(hangups),
         alarm,
@@ -81,6 +86,12 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         _data_dir: data_dir,
         run_dir,
     })
+}
+
+/// A line on stderr, with the time of day.
+fn write_trace(line: &str) {
+    // Who has closed stderr does not want to know.
+    let _ = writeln!(io::stderr(), "{} {line}", clock::utc_time_of_day());
 }
 
 fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {

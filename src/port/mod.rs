@@ -3,7 +3,8 @@
 //! [`stdio`] guards the descriptors, [`frame`] cuts the byte stream,
 //! [`message`] knows the envelopes, [`translate`] turns the core's values into
 //! terms and requests into the core's events, and [`session`] holds what one
-//! client is owed: its unanswered requests ([`in_flight`]) and its [`outbox`]. Nothing in here decides about pods.
+//! client is owed: its unanswered requests ([`in_flight`]) and its [`outbox`].
+//! [`trace`] shows what passes. Nothing in here decides about pods.
 
 pub mod frame;
 pub mod in_flight;
@@ -11,4 +12,5 @@ pub mod message;
 pub mod outbox;
 pub mod session;
 pub mod stdio;
+pub mod trace;
 pub mod translate;

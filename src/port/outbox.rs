@@ -12,6 +12,7 @@ use erlang_term_format::Term;
 
 use super::frame::{FRAME_BYTES_MAX, FrameWriter, HEADER_BYTES};
 use super::message;
+use super::trace::{Trace, Way};
 
 /// Bytes of output beyond which a client that does not read is given no more.
 pub const OUTPUT_BYTES_MAX: usize = 8 << 20;
@@ -34,6 +35,7 @@ pub(super) struct Outbox {
     chunk_bytes: Option<usize>,
     large: VecDeque<LargeReply>,
     large_bytes: usize,
+    trace: Option<Trace>,
 }
 
 /// What has not been sent of a large reply.
@@ -53,6 +55,11 @@ pub(super) struct TooLarge {
 }
 
 impl Outbox {
+    /// Shows each frame that is sent.
+    pub(super) fn trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+    }
+
     /// The client takes large replies in chunks of so many bytes.
     pub(super) fn allow_chunks(&mut self, bytes_max: usize) {
         self.chunk_bytes = Some(bytes_max.min(CHUNK_BYTES));
@@ -65,7 +72,10 @@ impl Outbox {
                 drop(self.take_back(bytes));
                 Err(TooLarge { bytes, bytes_max: FRAME_BYTES_MAX })
             }
-            _ => Ok(()),
+            bytes => {
+                self.show(bytes);
+                Ok(())
+            }
         }
     }
 
@@ -75,6 +85,7 @@ impl Outbox {
         let Some(chunk_bytes) = self.chunk_bytes else { return self.push(reply) };
         let bytes = self.write(reply);
         if bytes <= chunk_bytes {
+            self.show(bytes);
             return Ok(());
         }
         let rest = self.take_back(bytes);
@@ -82,7 +93,7 @@ impl Outbox {
             return Err(TooLarge { bytes, bytes_max: REPLY_BYTES_MAX });
         }
         // Where the reply would stand: a client can tell what came before it.
-        self.write(&message::chunk(id, true, &[]));
+        self.write_chunk(id, true, &[]);
         self.large_bytes += bytes;
         self.large.push_back(LargeReply { id, rest });
         self.feed();
@@ -94,6 +105,19 @@ impl Outbox {
         let before = self.writer.pending().len();
         self.writer.push(|out| erlang_term_format::encode_into(term, out));
         self.writer.pending().len() - before - HEADER_BYTES
+    }
+
+    fn write_chunk(&mut self, id: i64, more: bool, bytes: &[u8]) {
+        let bytes = self.write(&message::chunk(id, more, bytes));
+        self.show(bytes);
+    }
+
+    /// Shows the frame that was written last.
+    fn show(&self, bytes: usize) {
+        if let Some(trace) = &self.trace {
+            let pending = self.writer.pending();
+            trace.frame(Way::Out, &pending[pending.len() - bytes..]);
+        }
     }
 
     fn take_back(&mut self, bytes: usize) -> Bytes {
@@ -111,7 +135,7 @@ impl Outbox {
             let chunk = reply.rest.split_to(chunk_bytes.min(reply.rest.len()));
             let more = !reply.rest.is_empty();
             self.large_bytes -= chunk.len();
-            self.write(&message::chunk(reply.id, more, &chunk));
+            self.write_chunk(reply.id, more, &chunk);
             if more {
                 self.large.push_back(reply);
             }

@@ -17,6 +17,7 @@ use super::frame::{FRAME_BYTES_MAX, Frame, FrameReader};
 use super::in_flight::{InFlight, in_use};
 use super::message::{self, Greeting, Incoming};
 use super::outbox::{Outbox, TooLarge};
+use super::trace::{Trace, Way};
 use super::translate::{self, CREDITS_MAX, Call, Cast, Refusal};
 
 /// What a frame asks of the loop.
@@ -51,6 +52,7 @@ pub struct Session {
     /// What could not be asked for, to be taken for refused.
     unasked: Vec<Work>,
     notices: Option<Subscription>,
+    trace: Option<Trace>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,12 @@ struct Subscription {
 }
 
 impl Session {
+    /// Shows each frame, either way.
+    pub fn trace(&mut self, trace: Trace) {
+        self.outbox.trace(trace.clone());
+        self.trace = Some(trace);
+    }
+
     /// Greets the client.
     pub fn greet(&mut self, host: Term<'static>) {
         self.send(&message::hello(host));
@@ -85,7 +93,9 @@ impl Session {
             } else if let Some(frame) = self.next_parked() {
                 self.take_frame(&frame)
             } else {
-                match self.reader.next_frame()? {
+                let frame = self.reader.next_frame()?;
+                self.show(&frame);
+                match frame {
                     Frame::Whole(frame) => self.take_frame(&frame),
                     Frame::TooLarge { claimed } => {
                         self.refuse(0, too_large_to_read(claimed).into());
@@ -96,6 +106,14 @@ impl Session {
             if work.is_some() {
                 return work;
             }
+        }
+    }
+
+    fn show(&self, frame: &Frame) {
+        match (&self.trace, frame) {
+            (None, _) => {}
+            (Some(trace), Frame::Whole(frame)) => trace.frame(Way::In, frame),
+            (Some(trace), Frame::TooLarge { claimed }) => trace.refused(Way::In, *claimed),
         }
     }
 
