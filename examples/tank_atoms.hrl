@@ -3,7 +3,7 @@
     %% The greeting
     [hello, protocol, protocol_min, version, host, pid, cgroup, v1, hybrid, v2, root, kernel,
      %% Envelopes, values and requests
-     ok, error, notice, nil, true, false, generation, changed, spec, seq, start, stop, kill,
+     ok, error, notice, chunk, nil, true, false, generation, changed, spec, seq, start, stop, kill,
      host_pid,
      %% Pods
      name, restart, always, on_failure, never, network, none, nics, dns, mode, macvlan, bridge,
