@@ -3,15 +3,74 @@
 //!
 //! Two ways in, over the same bounded reader:
 //!
-//! - [`from_slice`] and [`to_vec`] read and write the user's own types through serde, straight
-//!   from and to bytes;
+//! - [`from_slice`] and [`to_vec`] read and write your own types through serde, straight from and
+//!   to bytes;
 //! - [`decode`] and [`encode`] read and write a [`Term`], which borrows from its input. A `Term`
 //!   can also be a field of a derived type, for what is passed through.
 //!
+//! And one for people: [`text`] reads and prints terms in Erlang's and in Elixir's syntax.
+//!
+//! ```
+//! use erlang_term_format::{decode, from_slice, text::Syntax, to_vec, Term};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Start<'a> {
+//!     name: &'a str,
+//!     #[serde(borrow)]
+//!     options: Term<'a>,
+//! }
+//!
+//! let options = Syntax::Elixir.parse("[restart: :always, ports: [8080]]")?;
+//! let bytes = to_vec(&Start { name: "web", options })?;
+//! assert_eq!(
+//!     decode(&bytes)?.to_string(),
+//!     r#"#{name => <<"web">>,options => [{restart,always},{ports,[8080]}]}"#
+//! );
+//! let start: Start = from_slice(&bytes)?;
+//! assert!(bytes.as_ptr_range().contains(&start.name.as_ptr())); // nothing is copied
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Input that nobody vouches for
+//!
 //! No input can make it panic, recurse without end, or allocate more than its [`Limits`] say:
 //! every claimed length is checked against the bytes that are left and the nodes that may still
-//! be spent before anything is reserved. It reads all that OTP 24 to 28 write, and writes what
-//! OTP 26 writes.
+//! be spent before anything is reserved. A map that has a key twice is refused, wherever it is,
+//! also in what a type skips.
+//!
+//! An error says where in the value it is, and `expecting` lets a type say what it wants in words
+//! of its own:
+//!
+//! ```
+//! use erlang_term_format::{from_term, text};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! struct Pod { containers: Vec<Container> }
+//!
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Container { limits: Limits }
+//!
+//! #[derive(Deserialize)]
+//! struct Limits { cpu: Option<Cpu> }
+//!
+//! #[derive(Deserialize)]
+//! #[serde(expecting = "{quota_us, period_us}")]
+//! struct Cpu(u64, u64);
+//!
+//! let pod = "#{containers => [#{limits => #{cpu => {1, 2}}}, #{limits => #{cpu => <<\"half\">>}}]}";
+//! let error = from_term::<Pod>(&text::parse(pod)?).err().expect("half of what?");
+//! assert_eq!(error.path(), "containers[1].limits.cpu");
+//! assert!(error.to_string().starts_with(
+//!     "containers[1].limits.cpu: invalid type: string \"half\", expected {quota_us, period_us}"
+//! ));
+//! # Ok::<(), text::ParseError>(())
+//! ```
+//!
+//! [`Rules`] check what a term holds before it is passed on, as the option `safe` of
+//! `binary_to_term/2` does.
 //!
 //! # How serde's types become terms
 //!
@@ -37,6 +96,33 @@
 //! for an atom, but for the names of fields, which may be either, and where serde buffers
 //! (`untagged`, `flatten`, internally tagged enums), where both are text. Types that choose by
 //! `is_human_readable` get `false`.
+//!
+//! # What is read and written
+//!
+//! All that OTP 24 to 28 write for anybody outside, and what nodes before them wrote:
+//!
+//! | Term | Tags read | Written, as OTP 26 does | Here |
+//! |---|---|---|---|
+//! | integer | 97, 98, 110, 111 | the shortest | [`Term::Integer`], or [`Term::BigInteger`] beyond 64 bits |
+//! | float | 70, 99 | 70 | [`Term::Float`] |
+//! | atom | 119, 118, 100, 115 | 119, 118 | [`Term::Atom`] |
+//! | list | 106, 107, 108 | the shortest | [`Term::List`], [`Term::ImproperList`] |
+//! | tuple | 104, 105 | the shorter | [`Term::Tuple`] |
+//! | map | 116 | 116 | [`Term::Map`] |
+//! | binary, bit string | 109, 77 | 109, 77 | [`Term::Binary`], [`Term::BitString`] |
+//! | pid | 88, 103 | as it was read | [`Term::Opaque`] |
+//! | port | 120, 89, 102 | as it was read | [`Term::Opaque`] |
+//! | reference | 90, 114, 101 | as it was read | [`Term::Opaque`] |
+//! | fun | 112, 117 | as it was read | [`Term::Opaque`] |
+//! | export | 113 | 113 | [`Term::Opaque`] |
+//! | anything, compressed | 80 | never | what it holds |
+//!
+//! Refused by name is what has no meaning to anybody else: references into the atom cache of a
+//! connection (82), headers of the distribution protocol (68, 69), and what `term_to_binary/2`
+//! makes with the option `local` (`LOCAL_EXT`, 121), which only the node that made it can read.
+//!
+//! Entries of maps are written in the order that they have; after [`Term::sort_maps`], bytes are
+//! those of the option `deterministic`.
 //!
 //! # Without `std`
 //!
