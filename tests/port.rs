@@ -7,6 +7,12 @@ use std::process::{Command, Stdio};
 
 use erlang_term_format::{Term, text};
 use rustix::process::Signal;
+use tank::core::failure::{Code, Place};
+use tank::port::frame::FRAME_BYTES_MAX;
+use tank::port::in_flight::{REQUEST_BYTES_MAX, REQUESTS_MAX};
+use tank::port::message::CHUNK_BYTES_MIN;
+use tank::port::outbox::{CHUNK_BYTES, OUTPUT_BYTES_MAX, REPLY_BYTES_MAX};
+
 use support::{Port, code, eventually, message, place, refused};
 
 const POD: &str =
@@ -333,6 +339,36 @@ fn notices_flow_under_credits_and_end_in_one_resync() {
     let frame = port.recv();
     assert_eq!(frame.to_string(), "{notice,2,resync}");
     assert_eq!(notices.len(), 1);
+}
+
+#[test]
+fn the_page_of_the_protocol_lists_every_code_and_every_place() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
+    let page = std::fs::read_to_string(page).expect("the page is in the repository");
+    let (_, errors) = page.split_once("\n## Errors\n").expect("a section");
+    let (errors, rest) = errors.split_once("\n## ").expect("another section");
+    let (_, atoms) = rest.split_once("## Atoms\n").expect("a section");
+    let atoms: Vec<&str> = atoms.split_whitespace().collect();
+    for code in Code::ALL {
+        assert!(errors.contains(&format!("\n| `{}` |", code.name())), "{}", code.name());
+        assert!(atoms.contains(&code.name()), "{}", code.name());
+    }
+    for place in Place::ALL {
+        assert!(errors.contains(&format!("`{}`", place.name())), "{}", place.name());
+        assert!(atoms.contains(&place.name()), "{}", place.name());
+    }
+    for limit in [
+        format!("| a frame, either way | {} MiB", FRAME_BYTES_MAX >> 20),
+        format!("| a reply in chunks | {} MiB", REPLY_BYTES_MAX >> 20),
+        format!("| frames that the client has not read | {} MiB", OUTPUT_BYTES_MAX >> 20),
+        format!("and {} MiB of frames", REQUEST_BYTES_MAX >> 20),
+        format!("| `chunk_bytes` | {} KiB to", CHUNK_BYTES_MIN >> 10),
+        format!("the program sends no more than {} KiB", CHUNK_BYTES >> 10),
+    ] {
+        assert!(page.contains(&limit), "{limit}");
+    }
+    assert_eq!(REQUESTS_MAX, 65_536);
+    assert!(page.contains("| requests in flight | 65,536,"));
 }
 
 #[test]
