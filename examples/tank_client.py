@@ -143,4 +143,6 @@ def show_notices_until(tank, kind):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

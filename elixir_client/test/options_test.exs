@@ -156,6 +156,19 @@ defmodule Tank.OptionsTest do
              """
     end
 
+    test "the client knows the atoms of the protocol's page and no others" do
+      page = File.read!(Path.expand("../../docs/protocol.md", __DIR__))
+      [_before, after_heading] = String.split(page, "\n## Atoms\n", parts: 2)
+      [section | _rest] = String.split(after_heading, "\n## ")
+      # Four blanks, a column of headings, the atoms.
+      lines = for "    " <> line <- String.split(section, "\n"), do: String.slice(line, 12..-1//1)
+      listed = for atom <- String.split(Enum.join(lines, " ")), do: String.trim(atom, "'")
+
+      assert length(listed) > 150
+      known = Enum.map(Wire.atoms(), &Atom.to_string/1)
+      assert Enum.sort(Enum.uniq(listed)) == Enum.sort(known)
+    end
+
     test "every code of the protocol's page is an atom that exists and is documented" do
       page = File.read!(Path.expand("../../docs/protocol.md", __DIR__))
       [_before, after_header] = String.split(page, "| Code | Meaning |", parts: 2)
