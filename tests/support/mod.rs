@@ -18,6 +18,7 @@ pub(crate) struct Port {
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     next_id: i64,
+    notices: Vec<i64>,
     /// The greeting's map.
     pub(crate) hello: Term<'static>,
 }
@@ -42,7 +43,8 @@ impl Port {
         let mut child = spawn(args);
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout is piped");
-        let mut port = Self { child, stdin, stdout, next_id: 0, hello: Term::nil() };
+        let mut port =
+            Self { child, stdin, stdout, next_id: 0, notices: Vec::new(), hello: Term::nil() };
         let hello = port.recv();
         match hello.as_tuple() {
             Some([tag, about]) if tag.is_atom("hello") => port.hello = about.clone(),
@@ -95,7 +97,31 @@ impl Port {
         self.stdout.read_exact(&mut header).expect("the port answers");
         let mut payload = vec![0; u32::from_be_bytes(header) as usize];
         self.stdout.read_exact(&mut payload).expect("the frame is whole");
-        erlang_term_format::decode(&payload).expect("the port sends terms").into_owned()
+        let term = erlang_term_format::decode(&payload).expect("the port sends terms").into_owned();
+        if let Some([tag, seq, _]) = term.as_tuple()
+            && tag.is_atom("notice")
+        {
+            self.notices.push(seq.as_i64().expect("a number"));
+        }
+        term
+    }
+
+    /// The numbers of all notices that have come so far.
+    pub(crate) fn notices_heard(&self) -> &[i64] {
+        &self.notices
+    }
+
+    /// The pipe to the program, to write to by oneself.
+    pub(crate) fn take_stdin(&mut self) -> std::os::fd::OwnedFd {
+        self.stdin.take().expect("stdin is open").into()
+    }
+
+    /// Whether the program waits for something.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        let stat = stat.expect("the port lives");
+        let (_, state) = stat.rsplit_once(") ").expect("a name in brackets, then the state");
+        state.starts_with('S')
     }
 
     /// Asks and waits for the answer; notices in between are dropped.
