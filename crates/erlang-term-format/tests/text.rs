@@ -1,7 +1,7 @@
 //! Source text, read and printed. Erlang and Elixir themselves judge it in `beam.rs`.
 
 use erlang_term_format::text::Syntax::{self, Elixir, Erlang};
-use erlang_term_format::{Term, decode, map, text, tuple};
+use erlang_term_format::{Limits, Term, decode, decode_with, encode, map, text, tuple};
 
 fn parsed(source: &str) -> Term<'static> {
     text::parse(source).unwrap_or_else(|error| panic!("{source}: {error}"))
@@ -96,6 +96,8 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ("\"\\x{110000}\"", "line 1, column 3: not a Unicode code point"),
         ("\"\\x{D800}\"", "line 1, column 3: not a Unicode code point"),
         ("a.b", "line 1, column 2: unexpected `.`"),
+        // Its value depends on the release.
+        ("\"\"\"\na\n\"\"\"", "line 1, column 1: a triple-quoted string; write it as one string"),
         ("?", "line 1, column 1: unexpected `?`"),
         (
             "[#Pid<0.1.0>]",
@@ -294,6 +296,36 @@ fn what_a_node_alone_understands_is_printed_as_what_it_was_encoded_to() {
         refusal("binary_to_term(<<131>>)"),
         "line 1, column 1: unexpected end of input at byte 1"
     );
+}
+
+#[test]
+fn the_deepest_nesting_of_text_fits_a_small_stack() {
+    let check = || {
+        for (open, close, levels) in
+            [("[", "]", 1), ("#{a =>", "}", 1), ("{", "}", 1), ("[a|", "]", 1)]
+        {
+            round_trip(Erlang, open, close, levels);
+        }
+        for (open, close, levels) in
+            [("[", "]", 1), ("[a: ", "]", 2), ("%{a: ", "}", 1), ("{1, a: ", "}", 3)]
+        {
+            round_trip(Elixir, open, close, levels);
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20);
+    thread.spawn(check).expect("a thread").join().expect("no overflow");
+}
+
+/// As deep as may be, and a level deeper.
+fn round_trip(syntax: Syntax, open: &str, close: &str, levels: usize) {
+    let nested = |depth| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+    let deepest = text::DEPTH_MAX / levels;
+    let term = syntax.parse(&nested(deepest)).unwrap_or_else(|error| panic!("{open}: {error}"));
+    let limits = Limits { depth_max: text::DEPTH_MAX, ..Limits::default() };
+    assert_eq!(decode_with(&encode(&term), &limits).expect("as deep in bytes"), term, "{open}");
+    assert_eq!(syntax.parse(&syntax.print(&term).to_string()).expect("its own"), term, "{open}");
+    let error = syntax.parse(&nested(deepest + 1)).expect_err("too deep").to_string();
+    assert!(error.ends_with("levels of nesting"), "{open}: {error}");
 }
 
 #[test]

@@ -33,6 +33,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Formatter};
 
+use crate::limits::Limits;
 use crate::term::Term;
 use parser::Parser;
 
@@ -134,8 +135,8 @@ pub fn parse_all(text: &str) -> Result<Vec<Term<'static>>, ParseError> {
     parser.all_terms().map_err(|fault| fault.locate(text))
 }
 
-/// How deep containers may be nested in text.
-pub const DEPTH_MAX: usize = 128;
+/// How deep containers may be nested in text: as deep as in bytes, at most.
+pub const DEPTH_MAX: usize = Limits::DEPTH_CEILING;
 
 /// Text that is no term, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,12 +175,13 @@ impl ParseError {
     pub fn excerpt(&self, text: &str) -> impl Display {
         /// Of a longer line, this much is shown before and behind the mark.
         const AROUND: usize = 60;
-        let line = text.lines().nth(self.line - 1).unwrap_or_default();
-        let skipped = (self.column - 1).saturating_sub(AROUND);
+        let line = text.lines().nth(self.line.saturating_sub(1)).unwrap_or_default();
+        let before = self.column.saturating_sub(1);
+        let skipped = before.saturating_sub(AROUND);
         let shown = line.chars().skip(skipped).take(2 * AROUND);
         // A tab or a sequence for the terminal would move the mark.
         let shown: String = shown.map(|each| if each.is_control() { ' ' } else { each }).collect();
-        let indent = self.column - 1 - skipped;
+        let indent = before - skipped;
         fmt::from_fn(move |f| write!(f, "{shown}\n{:indent$}^", ""))
     }
 }

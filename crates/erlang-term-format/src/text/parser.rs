@@ -138,15 +138,22 @@ impl<'t> Parser<'t> {
     fn term(&mut self) -> Result<Term<'static>> {
         let (offset, token) = self.next()?;
         match token {
+            Token::Mark("{") => self.tuple(offset),
+            Token::Mark("[") => self.list(offset),
+            Token::Mark("#{" | "%{") => self.map(offset),
+            // Apart, for the stack's sake: only the others recurse.
+            token => self.leaf(offset, token),
+        }
+    }
+
+    fn leaf(&mut self, offset: usize, token: Token) -> Result<Term<'static>> {
+        match token {
             Token::Atom(text) => self.atom(offset, text),
             Token::Number(number) => Ok(number.term(false)),
             Token::Characters(text) => self.characters(text),
             Token::Binary(bytes) => Ok(Term::Binary(Cow::Owned(bytes))),
             Token::Mark("-") => self.number().map(|number| number.term(true)),
             Token::Mark("+") => self.number().map(|number| number.term(false)),
-            Token::Mark("{") => self.nested(offset, Self::tuple),
-            Token::Mark("[") => self.nested(offset, Self::list),
-            Token::Mark("#{" | "%{") => self.nested(offset, |parser| parser.map(offset)),
             Token::Mark("<<") => self.binary(),
             Token::Mark("&") => self.capture(),
             Token::Reserved(word) if word == "fun" => self.export(),
@@ -154,19 +161,18 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn nested(
-        &mut self,
-        offset: usize,
-        read: impl FnOnce(&mut Self) -> Result<Term<'static>>,
-    ) -> Result<Term<'static>> {
-        let Some(depth_left) = self.depth_left.checked_sub(1) else {
+    /// So many levels down; [`leave`](Self::leave) goes up again.
+    fn enter(&mut self, offset: usize, levels: usize) -> Result<()> {
+        let Some(depth_left) = self.depth_left.checked_sub(levels) else {
             let message = format_args!("more than {DEPTH_MAX} levels of nesting");
             return Err(Fault::new(offset, message));
         };
         self.depth_left = depth_left;
-        let term = read(self)?;
-        self.depth_left += 1;
-        Ok(term)
+        Ok(())
+    }
+
+    fn leave(&mut self, levels: usize) {
+        self.depth_left += levels;
     }
 
     /// An atom, or the function that has one for a name.
@@ -207,18 +213,18 @@ impl<'t> Parser<'t> {
         term.map(Term::into_owned).map_err(|error| Fault::new(offset, error))
     }
 
-    /// Has `read` take what lies between commas, up to `close`. Elixir allows a last comma.
-    fn each(&mut self, close: &str, mut read: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        let mut closed = self.accept(close)?;
-        while !closed {
-            read(self)?;
-            closed = self.accept(close)?;
-            if !closed {
-                self.comma_or(close)?;
-                closed = self.syntax == Syntax::Elixir && self.accept(close)?;
-            }
+    /// Whether there is an element behind the bracket that opened.
+    fn has_first(&mut self, close: &str) -> Result<bool> {
+        self.accept(close).map(|closed| !closed)
+    }
+
+    /// Whether there is an element behind another. Elixir allows a last comma.
+    fn has_next(&mut self, close: &str) -> Result<bool> {
+        if self.accept(close)? {
+            return Ok(false);
         }
-        Ok(())
+        self.comma_or(close)?;
+        Ok(self.syntax == Syntax::Erlang || !self.accept(close)?)
     }
 
     fn comma_or(&mut self, other: &str) -> Result<()> {
@@ -228,63 +234,81 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Takes `key: value` if that is next; behind one, nothing else may be.
-    fn pair(&mut self, keyed: &mut bool) -> Result<Option<(Term<'static>, Term<'static>)>> {
-        match self.next()? {
-            (offset, Token::Key(key)) => {
-                *keyed = true;
-                let key = checked(key, offset)?;
-                let value = self.nested(offset, Self::term)?;
-                Ok(Some((Term::Atom(Cow::Owned(key)), value)))
+    /// Takes `key: value` if that is next; behind one, nothing else may be. The value lies so
+    /// many `levels` deeper.
+    fn pair(
+        &mut self,
+        keyed: &mut bool,
+        levels: usize,
+    ) -> Result<Option<(Term<'static>, Term<'static>)>> {
+        let (offset, key) = match self.next()? {
+            (offset, Token::Key(key)) => (offset, checked(key, offset)?),
+            (offset, token) if *keyed => {
+                return Err(unexpected(offset, &token, "`key: value`"));
             }
-            (offset, token) if *keyed => Err(unexpected(offset, &token, "`key: value`")),
             ahead => {
                 self.ahead = Some(ahead);
-                Ok(None)
+                return Ok(None);
             }
-        }
+        };
+        *keyed = true;
+        self.enter(offset, levels)?;
+        let value = self.term()?;
+        self.leave(levels);
+        Ok(Some((Term::Atom(Cow::Owned(key)), value)))
     }
 
     /// Pairs at its end are one element, a list of them.
-    fn tuple(&mut self) -> Result<Term<'static>> {
+    fn tuple(&mut self, offset: usize) -> Result<Term<'static>> {
+        self.enter(offset, 1)?;
         let mut keyed = false;
         let mut elements = Vec::new();
         let mut pairs = Vec::new();
-        self.each("}", |parser| {
-            let ahead = parser.next()?;
-            if let (offset, Token::Key(_)) = ahead
-                && elements.is_empty()
-            {
-                return Err(Fault::new(offset, "a tuple cannot start with `key: value`"));
+        let mut more = self.has_first("}")?;
+        while more {
+            if elements.is_empty() {
+                self.refuse_key()?;
             }
-            parser.ahead = Some(ahead);
-            match parser.pair(&mut keyed)? {
+            match self.pair(&mut keyed, 2)? {
                 Some((key, value)) => pairs.push(Term::Tuple(vec![key, value])),
-                None => elements.push(parser.term()?),
+                None => elements.push(self.term()?),
             }
-            Ok(())
-        })?;
+            more = self.has_next("}")?;
+        }
         if keyed {
             elements.push(Term::List(pairs));
         }
+        self.leave(1);
         Ok(Term::Tuple(elements))
     }
 
-    fn list(&mut self) -> Result<Term<'static>> {
+    fn refuse_key(&mut self) -> Result<()> {
+        let ahead = self.next()?;
+        if let (offset, Token::Key(_)) = ahead {
+            return Err(Fault::new(offset, "a tuple cannot start with `key: value`"));
+        }
+        self.ahead = Some(ahead);
+        Ok(())
+    }
+
+    fn list(&mut self, offset: usize) -> Result<Term<'static>> {
+        self.enter(offset, 1)?;
         let mut keyed = false;
         let mut elements = Vec::new();
         let mut tail = Term::List(Vec::new());
-        self.each("]", |parser| {
-            match parser.pair(&mut keyed)? {
+        let mut more = self.has_first("]")?;
+        while more {
+            match self.pair(&mut keyed, 1)? {
                 Some((key, value)) => elements.push(Term::Tuple(vec![key, value])),
-                None => elements.push(parser.term()?),
+                None => elements.push(self.term()?),
             }
-            if !keyed && parser.accept("|")? {
-                tail = parser.term()?;
-                parser.must_see("]")?;
+            if !keyed && self.accept("|")? {
+                tail = self.term()?;
+                self.must_see("]")?;
             }
-            Ok(())
-        })?;
+            more = self.has_next("]")?;
+        }
+        self.leave(1);
         Ok(Term::from_list(elements, tail))
     }
 
@@ -301,20 +325,21 @@ impl<'t> Parser<'t> {
     }
 
     fn map(&mut self, offset: usize) -> Result<Term<'static>> {
+        self.enter(offset, 1)?;
         let mut keyed = false;
         let mut entries = Vec::new();
-        self.each("}", |parser| {
-            let entry = match parser.pair(&mut keyed)? {
-                Some(entry) => entry,
-                None => {
-                    let key = parser.term()?;
-                    parser.expect("=>")?;
-                    (key, parser.term()?)
-                }
-            };
-            entries.push(entry);
-            Ok(())
-        })?;
+        let mut more = self.has_first("}")?;
+        while more {
+            if let Some(entry) = self.pair(&mut keyed, 0)? {
+                entries.push(entry);
+            } else {
+                let key = self.term()?;
+                self.expect("=>")?;
+                entries.push((key, self.term()?));
+            }
+            more = self.has_next("}")?;
+        }
+        self.leave(1);
         match keys::has_duplicates(&entries) {
             (true, _) => Err(Fault::new(offset, "a map has the same key twice")),
             (false, _) => Ok(Term::Map(entries)),
@@ -348,7 +373,11 @@ impl<'t> Parser<'t> {
 
     fn binary(&mut self) -> Result<Term<'static>> {
         let mut bits = Bits::default();
-        self.each(">>", |parser| parser.segment(&mut bits))?;
+        let mut more = self.has_first(">>")?;
+        while more {
+            self.segment(&mut bits)?;
+            more = self.has_next(">>")?;
+        }
         Ok(bits.term())
     }
 

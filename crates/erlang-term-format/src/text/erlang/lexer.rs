@@ -109,6 +109,9 @@ fn character(cursor: &mut Cursor<'_>) -> Result<Number> {
 
 fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Result<String> {
     let start = cursor.offset();
+    if cursor.rest().starts_with("\"\"\"") {
+        return Err(Fault::new(start, "a triple-quoted string; write it as one string"));
+    }
     cursor.advance();
     let mut content = String::new();
     loop {
