@@ -1,7 +1,7 @@
 defmodule Tank.OptionsTest do
   use ExUnit.Case, async: true
 
-  alias Tank.{Error, Options, Reconciler, Wire}
+  alias Tank.{Error, Options, Reconciler}
 
   defmodule Stub do
     def child_spec(_args), do: %{}
@@ -154,35 +154,6 @@ defmodule Tank.OptionsTest do
              (errno 2, pod web, step exec)
              hint: check the command\
              """
-    end
-
-    test "the client knows the atoms of the protocol's page and no others" do
-      page = File.read!(Path.expand("../../docs/protocol.md", __DIR__))
-      [_before, after_heading] = String.split(page, "\n## Atoms\n", parts: 2)
-      [section | _rest] = String.split(after_heading, "\n## ")
-      # Four blanks, a column of headings, the atoms.
-      lines = for "    " <> line <- String.split(section, "\n"), do: String.slice(line, 12..-1//1)
-      listed = for atom <- String.split(Enum.join(lines, " ")), do: String.trim(atom, "'")
-
-      assert length(listed) > 150
-      known = Enum.map(Wire.atoms(), &Atom.to_string/1)
-      assert Enum.sort(Enum.uniq(listed)) == Enum.sort(known)
-    end
-
-    test "every code of the protocol's page is an atom that exists and is documented" do
-      page = File.read!(Path.expand("../../docs/protocol.md", __DIR__))
-      [_before, after_header] = String.split(page, "| Code | Meaning |", parts: 2)
-      [table, _after] = String.split(after_header, "\n\n", parts: 2)
-      codes = for [_all, code] <- Regex.scan(~r/^\| `(\w+)` \|/m, table), do: code
-      assert length(codes) > 20
-
-      known = Enum.map(Wire.atoms(), &Atom.to_string/1)
-      {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Error)
-
-      for code <- codes do
-        assert code in known
-        assert doc =~ "`:#{code}`"
-      end
     end
   end
 end
