@@ -133,6 +133,13 @@ fn giant_integers_take_no_giant_time() {
 }
 
 #[test]
+fn many_strings_on_a_line_take_no_giant_time() {
+    let line = "\"a\" ".repeat(300_000);
+    let Ok(Some((term, _))) = Erlang.first(&line) else { panic!("one string") };
+    assert_eq!(term.as_list().map(<[Term]>::len), Some(300_000));
+}
+
+#[test]
 fn a_file_has_terms_that_end_with_dots() {
     let terms = text::parse_all("% config\n{a, 1.0}.\n[b].%\n'c'. ").expect("three terms");
     let printed: Vec<String> = terms.iter().map(Term::to_string).collect();

@@ -62,9 +62,10 @@ impl<'t> Cursor<'t> {
 
     /// Whether nothing but blanks and a comment is left of this line.
     pub(super) fn is_line_done(&self, comment: char) -> bool {
-        let line = self.rest().lines().next().unwrap_or_default();
-        let rest = line.trim_start();
-        rest.is_empty() || rest.starts_with(comment)
+        // To the next word and no further: this is asked at each string of a line.
+        let rest =
+            self.rest().trim_start_matches(|each: char| each.is_whitespace() && each != '\n');
+        rest.is_empty() || rest.starts_with(['\n', comment])
     }
 
     /// Digits, with single underscores between them.

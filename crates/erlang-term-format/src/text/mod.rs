@@ -60,10 +60,10 @@ impl Syntax {
     /// Reads the first term of a text that may have more of them, and gives what follows it;
     /// nothing if there is none.
     ///
-    /// A term ends at a dot in Erlang and a semicolon in Elixir, or else at the end of the line
-    /// on which it is complete, or where another one begins on that line. A term that is not complete yet is an error that
-    /// [says so](ParseError::is_incomplete): whoever reads from a terminal asks for another line
-    /// then.
+    /// A term ends at a dot in Erlang and a semicolon in Elixir, or else where another one begins
+    /// or at the end of the line on which it is complete. So give whole lines. A term that is not
+    /// complete yet is an error that [says so](ParseError::is_incomplete): whoever reads from a
+    /// terminal asks for another line then.
     ///
     /// ```
     /// use erlang_term_format::text::Syntax;

@@ -91,21 +91,8 @@ fn identifier<'t>(cursor: &mut Cursor<'t>) -> &'t str {
 }
 
 fn word(cursor: &mut Cursor<'_>) -> Result<Token> {
-    const RESERVED: [&str; 13] = [
-        "after",
-        "and",
-        "catch",
-        "do",
-        "else",
-        "end",
-        "fn",
-        "in",
-        "not",
-        "or",
-        "rescue",
-        "when",
-        "__MODULE__",
-    ];
+    const RESERVED: [&str; 12] =
+        ["after", "and", "catch", "do", "else", "end", "fn", "in", "not", "or", "rescue", "when"];
     let word = identifier(cursor);
     if is_key(cursor) {
         return key(cursor, word.to_owned());
@@ -200,7 +187,9 @@ fn character(cursor: &mut Cursor<'_>) -> Result<Number> {
     cursor.advance();
     let character = match cursor.advance() {
         Some('\\') => match cursor.advance() {
-            Some('x' | 'u') => return Err(Fault::new(start, "write the number instead")),
+            Some('x' | 'u') => {
+                return Err(Fault::new(start, "a code behind `?`; write it as a number"));
+            }
             Some(letter) => escaped(letter),
             None => return Err(cursor.short(start, "`\\` without a character")),
         },
