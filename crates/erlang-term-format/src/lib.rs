@@ -119,7 +119,7 @@
 //!
 //! Refused by name is what has no meaning to anybody else: references into the atom cache of a
 //! connection (82), headers of the distribution protocol (68, 69), and what `term_to_binary/2`
-//! makes with the option `local` (`LOCAL_EXT`, 121), which only the node that made it can read.
+//! makes with the option `local` (`LOCAL_EXT`, 121), which is for nobody but who made it.
 //!
 //! Entries of maps are written in the order that they have; after [`Term::sort_maps`], bytes are
 //! those of the option `deterministic`.
