@@ -128,8 +128,13 @@ fn giant_integers_take_no_giant_time() {
     let hexadecimal = format!("16#{}", "f".repeat(2_000_000));
     assert_eq!(parsed(&hexadecimal).to_string(), hexadecimal);
     assert!(refusal(&"9".repeat(2_000_000)).contains("digits"));
-    let decimal = "9".repeat(5_000);
-    assert_eq!(parsed(&decimal).to_string(), decimal);
+    // The longest that is printed in decimal digits, and the next.
+    let longest = parsed(&format!("16#{}", "f".repeat(8192)));
+    let decimal = longest.to_string();
+    assert!(decimal.len() == 9865 && !decimal.starts_with("16#"), "{decimal}");
+    assert_eq!(parsed(&decimal), longest);
+    let beyond = parsed(&format!("16#1{}", "0".repeat(8192))).to_string();
+    assert!(beyond.starts_with("16#01"), "{beyond}");
 }
 
 #[test]

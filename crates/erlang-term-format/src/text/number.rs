@@ -7,8 +7,8 @@ use crate::integer::BigInteger;
 use crate::term::Term;
 
 /// Longest integer in a base that is no power of two, in digits: converting takes time in
-/// proportion to the square of the length.
-const DIGITS_MAX: usize = 50_000;
+/// proportion to the square of the length. No longer one is printed.
+const DIGITS_MAX: usize = 10_000;
 
 /// The integer that `digits` (underscores allowed) are in `base`, as a magnitude.
 pub(super) fn magnitude(digits: &str, base: u32, offset: usize) -> Result<Vec<u8>, Fault> {
