@@ -10,9 +10,9 @@ use crate::core::failure::{Code, Failure};
 use crate::tools;
 
 const MORE: &str = "\
-A term is written as soon as its frame is there. Of a frame that is broken, stderr says which it \
-is, what is wrong, at which byte of the frame and of the stream, and shows the bytes around it; \
-the frames after it are decoded.
+A term is written as soon as its frame is there. Of a frame that is broken,
+stderr says which it is, what is wrong, at which byte of the frame and of the
+stream, and shows the bytes around it; the frames after it are decoded.
 
 Examples:
   echo '{hello, #{protocol => 1}} {1, status, nil}' |

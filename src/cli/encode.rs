@@ -10,10 +10,10 @@ use crate::core::failure::{Code, Failure};
 use crate::tools;
 
 const MORE: &str = "\
-Terms are separated by blanks or newlines; a full stop (Erlang) or a semicolon (Elixir) may end \
-each, a term may go on over several lines, and comments are passed over. A frame is written as soon \
-as the line is there on which its term ends. A term that is wrong ends it; all before it has been \
-written.
+Terms are separated by blanks or newlines; a full stop (Erlang) or a semicolon
+(Elixir) may end each, a term may go on over several lines, and comments are
+passed over. A frame is written as soon as the line is there on which its term
+ends. A term that is wrong ends it; all before it has been written.
 
 Examples:
   echo '{hello, #{protocol => 1}} {1, status, nil}' |

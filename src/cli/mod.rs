@@ -4,7 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use erlang_term_format::text::Syntax;
 use tracing_subscriber::EnvFilter;
 
@@ -14,8 +14,10 @@ use crate::os_words::os_words;
 mod decode;
 mod encode;
 mod port;
+mod repl;
 
-/// Input was wrong; stderr says what and where.
+/// Input was wrong, or a command of a script failed; stderr says what and
+/// where.
 pub const EXIT_BAD_INPUT: u8 = 1;
 /// A command line option is wrong, or a terminal is where a pipe must be.
 pub const EXIT_BAD_OPTION: u8 = 2;
@@ -25,6 +27,8 @@ pub const EXIT_MISMATCH: u8 = 3;
 pub const EXIT_CANNOT_START: u8 = 4;
 /// A defect: the loop itself failed, or something panicked.
 pub const EXIT_INTERNAL: u8 = 5;
+/// The port program that `tank repl` talked with ended by itself.
+pub const EXIT_PORT_DIED: u8 = 6;
 
 /// What is logged when `TANK_LOG` does not say.
 const DEFAULT_LOG: &str = "warn";
@@ -43,6 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Port(port::PortArgs),
+    Repl(repl::ReplArgs),
     Encode(encode::EncodeArgs),
     Decode(decode::DecodeArgs),
 }
@@ -68,13 +73,21 @@ impl SyntaxArg {
 #[must_use]
 pub fn main() -> ExitCode {
     end_on_panic();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let read = Cli::command().try_get_matches().and_then(|given| {
+        let cli = Cli::from_arg_matches(&given)?;
+        Ok((cli, given))
+    });
+    let (cli, given) = match read {
+        Ok(read) => read,
         Err(error) => return wrong_usage(&error),
     };
     log_to_stderr();
     match cli.command {
         Command::Port(args) => port::run(args),
+        Command::Repl(args) => {
+            let (_, given) = given.subcommand().expect("a command was given");
+            repl::run(&args, given)
+        }
         Command::Encode(args) => encode::run(&args),
         Command::Decode(args) => decode::run(&args),
     }

@@ -4,3 +4,7 @@
 mod decode;
 mod encode;
 mod program;
+mod script;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;
