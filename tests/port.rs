@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use erlang_term_format::{Term, text};
 use rustix::process::Signal;
 use tank::core::failure::{Code, Place};
-use tank::port::frame::FRAME_BYTES_MAX;
+use tank::port::frame::{FRAME_BYTES_MAX, Frame, FrameReader, FrameWriter};
 use tank::port::in_flight::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use tank::port::message::CHUNK_BYTES_MIN;
 use tank::port::outbox::{CHUNK_BYTES, OUTPUT_BYTES_MAX, REPLY_BYTES_MAX};
@@ -520,6 +522,136 @@ fn the_end_of_stdin_ends_the_program() {
     assert_eq!(port.wait().code(), Some(0));
 }
 
+/// Frames of these terms, after a greeting.
+fn session_of(requests: &[&str]) -> Vec<u8> {
+    let mut frames = FrameWriter::default();
+    for source in [&["{hello, #{protocol => 1}}"], requests].concat() {
+        let term = text::parse(source).expect("a term");
+        frames.push(|out| erlang_term_format::encode_into(&term, out));
+    }
+    frames.pending().to_vec()
+}
+
+/// The terms in a stream of frames, as text.
+fn terms_in(stream: &[u8]) -> Vec<String> {
+    let mut reader = FrameReader::default();
+    reader.push(stream);
+    let frames = std::iter::from_fn(|| reader.next_frame());
+    let terms = frames.map(|frame| match frame {
+        Frame::Whole(frame) => erlang_term_format::decode(&frame).expect("a term").to_string(),
+        Frame::TooLarge { claimed } => panic!("{claimed} bytes"),
+    });
+    let terms = terms.collect();
+    assert!(!reader.is_partial(), "the stream stops inside a frame");
+    terms
+}
+
+const FAREWELL: [&str; 8] = [
+    "{1, sync, nil}",
+    "{2, get, <<\"web\">>}",
+    "{3, list, nil}",
+    "{4, status, nil}",
+    "{5, restart, <<\"web\">>}",
+    "{6, delete, <<\"web\">>}",
+    "{7, ping, <<\"pong\">>}",
+    "{8, sync, nil}",
+];
+
+#[test]
+fn all_that_was_asked_before_the_end_of_stdin_is_answered() {
+    let apply = format!("{{9, apply, {POD}}}");
+    let requests = [&[&*apply], &FAREWELL[..]].concat();
+    for runtime in ["none", "client"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = dir.path().to_str().expect("a plain path");
+        let mut child = support::spawn(&["--data-dir", data, "--runtime", runtime]);
+        let mut stdin = child.stdin.take().expect("piped");
+        std::io::Write::write_all(&mut stdin, &session_of(&requests)).expect("the port reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0));
+        let terms = terms_in(&output.stdout);
+        for id in 1..=9 {
+            let answer = terms.iter().find(|term| term.starts_with(&format!("{{{id},{{")));
+            let answer = answer.unwrap_or_else(|| panic!("no answer to {id}: {terms:?}"));
+            let is_early = id == 2 || id == 5;
+            assert!(is_early || answer.contains("{ok,"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_file_gets_all_that_is_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("answers");
+    let file = std::fs::File::create(&path).expect("the directory is ours");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tank"))
+        .args(["port", "--store", "memory", "--runtime", "none"])
+        .stdin(Stdio::piped())
+        .stdout(file)
+        .spawn()
+        .expect("the program starts");
+    let large = format!("{{1, ping, <<\"{}\">>}}", "v".repeat(8 << 20));
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, &session_of(&[&large])).expect("the port reads");
+    drop(stdin);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let terms = terms_in(&std::fs::read(&path).expect("a file"));
+    assert_eq!(terms.len(), 2);
+    assert!(terms[1].starts_with("{1,{ok,<<\"vvv") && terms[1].len() > 8 << 20);
+}
+
+#[test]
+fn a_client_that_hangs_up_and_does_not_read_cannot_keep_the_program() {
+    let mut port = idle();
+    port.ok("apply", &large_pod("web", 3 << 20));
+    port.ask("list", "nil");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+}
+
+/// A program with a start that never ends, and a sync that waits for it; how
+/// long it takes to end when the client has hung up, and what it says then.
+fn hang_up_on_a_hung_start(listens: bool) -> (Duration, Vec<String>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).to_str().expect("a plain path").to_owned();
+    std::fs::write(path("shim"), "#!/bin/sh\nexec sleep 1000\n").expect("the directory is ours");
+    std::fs::set_permissions(path("shim"), PermissionsExt::from_mode(0o755)).expect("our file");
+    let dirs = [path("data"), path("run"), path("shim")];
+    let [data, run, shim] = &dirs;
+    let parent = format!("tank-port-test-{}", std::process::id());
+    let args = ["--data-dir", data, "--run-dir", run, "--shim", shim, "--cgroup-parent", &parent];
+    let mut child = support::spawn(&args);
+    let pod = POD.replace("<<\"a\">>", "{rootfs, <<\"/\">>}, command => [<<\"/bin/true\">>]");
+    let requests = [&*format!("{{1, apply, {pod}}}"), "{2, sync, nil}"];
+    let mut stdin = child.stdin.take().expect("piped");
+    let stdout = child.stdout.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, &session_of(&requests)).expect("the port reads");
+    eventually("the start hangs", || std::path::Path::new(&path("run/pods/web")).exists());
+    let began = Instant::now();
+    drop(stdin);
+    let mut said = Vec::new();
+    if listens {
+        std::io::Read::read_to_end(&mut { stdout }, &mut said).expect("a pipe");
+    } else {
+        drop(stdout);
+    }
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    (began.elapsed(), terms_in(&said))
+}
+
+#[test]
+fn a_sync_that_never_settles_holds_up_the_end_for_a_while_and_only_if_somebody_listens() {
+    if !support::is_root("a sync that never settles") {
+        return;
+    }
+    let (patient, said) = hang_up_on_a_hung_start(true);
+    let sync = said.iter().find(|term| term.starts_with("{2,")).expect("an answer");
+    assert!(sync.starts_with("{2,{error,#{code => shutting_down"), "{sync}");
+    let (prompt, _) = hang_up_on_a_hung_start(false);
+    assert!(prompt < patient, "{prompt:?} for nobody, {patient:?} for somebody");
+}
+
 #[test]
 fn sigterm_and_sighup_end_the_program_as_the_end_of_stdin_does() {
     for signal in [Signal::TERM, Signal::HUP] {
@@ -598,7 +730,7 @@ fn requests_beyond_the_bound_on_work_in_flight_are_refused() {
     let (first, result) = port.first_answer(&[last, probe]);
     assert_eq!(first, last, "a sync beyond the bound was taken");
     assert_eq!(code(&result.expect_err("one too many")), "busy");
-    port.hang_up();
+    port.signal(Signal::TERM);
     assert_eq!(port.wait().code(), Some(0));
 }
 

@@ -179,7 +179,16 @@ async fn serve(options: Options) -> ExitCode {
             return cannot_start(&Failure::new(Code::Internal, what));
         }
     };
-    let daemon = match start::start(&options, Rc::clone(&pipes)).await {
+    let exit = serve_on(&pipes, &options).await;
+    // The daemon is gone, and with it whoever else had them.
+    if let Some(pipes) = Rc::into_inner(pipes) {
+        pipes.close();
+    }
+    exit
+}
+
+async fn serve_on(pipes: &Rc<Pipes>, options: &Options) -> ExitCode {
+    let daemon = match start::start(options, Rc::clone(pipes)).await {
         Ok(daemon) => daemon,
         Err(failure) => {
             say(&failure);

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use erlang_term_format::Term;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
 use crate::core::action::{Action, Command, Reply};
 use crate::core::event::{ActionId, Event, Incarnation, Observation, Outcome, Request, Ticket};
+use crate::core::failure::{Code, Failure};
 use crate::core::reconciler::Reconciler;
 use crate::core::spec::Name;
 use crate::core::time::Millis;
@@ -44,6 +46,10 @@ const SPIN: Duration = Duration::from_micros(50);
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// Bytes to write before looking for input again, which a client that reads as
+/// fast as it is written to would put off for as long as there is output.
+const TURN_BYTES: usize = 256 << 10;
+
 /// The loop and all it holds.
 pub struct Daemon {
     core: Reconciler,
@@ -54,7 +60,7 @@ pub struct Daemon {
     news: UnboundedReceiver<StoreNews>,
     pipes: Rc<Pipes>,
     session: Session,
-    is_connected: bool,
+    client: Client,
     /// Taken by the loop.
     hangups: Option<Hangups>,
     alarm: clock::Alarm,
@@ -69,6 +75,25 @@ pub struct Daemon {
     host: Option<Term<'static>>,
     _data_dir: Option<lock::DirLock>,
     run_dir: Option<lock::DirLock>,
+}
+
+/// How long a client that has hung up is waited for: for what it has asked to
+/// settle, and for it to read the answers.
+const LEAVE_MS: u64 = 5_000;
+
+/// How often to look whether a client that has hung up still listens. The end of
+/// its other pipe is no event while there is nothing to write.
+const LISTENS_MS: u64 = 50;
+
+/// What becomes of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// It asks and is answered.
+    Here,
+    /// It has hung up: it asks no more, and is answered, until this instant.
+    Leaving(Millis),
+    /// Nobody listens.
+    Gone,
 }
 
 /// Who waits for a reply of the core.
@@ -135,7 +160,10 @@ impl Daemon {
         self.obey();
         loop {
             self.serve();
-            self.alarm.set(self.core.poll_deadline())?;
+            if self.take_leave() {
+                continue;
+            }
+            self.alarm.set(self.deadline())?;
             if let Some(end) = self.end {
                 self.close(&mut hangups).await;
                 return Ok(end);
@@ -163,27 +191,29 @@ impl Daemon {
 
     async fn sleep(&mut self, hangups: &mut Hangups, buffer: &mut [u8]) -> Wake {
         let has_greeted = self.host.is_none();
-        let may_read = self.is_connected && has_greeted && !self.session.is_backlogged();
-        let may_write = self.is_connected && !self.session.output().is_empty();
+        let may_read = self.client == Client::Here && has_greeted && !self.session.is_backlogged();
+        let may_write = self.client != Client::Gone && !self.session.output().is_empty();
         tokio::select! {
             // What ends the program first, what a client can do without end last.
             biased;
-            () = hangups.recv(), if self.is_connected => Wake::Hangup,
+            () = hangups.recv(), if self.client != Client::Gone => Wake::Hangup,
             Some(news) = self.news.recv() => Wake::News(news),
             Some(event) = self.happened.recv() => Wake::Event(event),
             rung = self.alarm.rings() => match rung {
                 Ok(()) => Wake::Time,
                 Err(error) => unreachable!("a timer can be polled: {error}"),
             },
-            count = self.pipes.write(self.session.output()), if may_write => Wake::Wrote(count),
+            // Each turn writes: a client that reads a large reply as fast as it
+            // comes must not keep its own next request waiting.
             count = self.pipes.read(buffer), if may_read => Wake::Read(count),
+            count = self.pipes.write(self.session.output()), if may_write => Wake::Wrote(count),
         }
     }
 
     /// Looks for input for a moment: the next request of a client that waits
     /// for each answer arrives within microseconds.
     fn spin(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        if !self.may_spin || self.session.is_backlogged() || !self.is_connected {
+        if !self.may_spin || self.session.is_backlogged() || self.client != Client::Here {
             return None;
         }
         let began = Instant::now();
@@ -196,13 +226,22 @@ impl Daemon {
         None
     }
 
+    /// When to wake up, if nothing happens.
+    fn deadline(&self) -> Option<Millis> {
+        let look = match self.client {
+            Client::Leaving(_) if !self.is_end_settled() => Some(clock::now().after(LISTENS_MS)),
+            _ => None,
+        };
+        self.core.poll_deadline().into_iter().chain(look).min()
+    }
+
     /// Says whether the client is still there.
     fn take_input(&mut self, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             if self.session.is_partial() {
                 tracing::warn!("the client is gone in the middle of a frame");
             }
-            self.disconnect(End::Done);
+            self.hang_up();
             return false;
         }
         self.session.push(bytes);
@@ -306,7 +345,7 @@ impl Daemon {
         while let Some(command) = self.core.poll_command() {
             self.carry_out(command);
         }
-        if !self.is_connected {
+        if self.client != Client::Here {
             self.answer_for_client();
         }
     }
@@ -393,12 +432,19 @@ impl Daemon {
         }
     }
 
-    /// Writes what fits without waiting.
+    /// Writes what fits without waiting, a turn's worth at most.
     fn write_now(&mut self) {
-        while self.is_connected && !self.session.output().is_empty() {
+        let mut written = 0;
+        while written < TURN_BYTES
+            && self.client != Client::Gone
+            && !self.session.output().is_empty()
+        {
             match self.pipes.try_write(self.session.output()) {
                 Ok(0) => return,
-                Ok(count) => self.session.advance(count),
+                Ok(count) => {
+                    self.session.advance(count);
+                    written += count;
+                }
                 // Told by the next read or write that waits.
                 Err(_) => return,
             }
@@ -407,24 +453,68 @@ impl Daemon {
 
     /// Writes everything, for the last time.
     async fn flush(&mut self) {
-        while self.is_connected && !self.session.output().is_empty() {
-            match self.pipes.write(self.session.output()).await {
-                Ok(count) => self.session.advance(count),
-                Err(_) => return,
+        while self.client != Client::Gone && !self.session.output().is_empty() {
+            let write = self.pipes.write(self.session.output());
+            let written = match self.client {
+                Client::Leaving(_) => timeout(Duration::from_millis(LEAVE_MS), write).await,
+                _ => Ok(write.await),
+            };
+            match written {
+                Ok(Ok(count)) => self.session.advance(count),
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    let bytes = self.session.output().len();
+                    return tracing::warn!("nobody reads the last answers, {bytes} bytes and more");
+                }
             }
         }
     }
 
-    /// The client is gone: what becomes of its pods was settled beforehand,
-    /// unless it has said otherwise as its last word.
+    /// The client has closed its side. What it has asked is still answered, if
+    /// there is anybody to read it: the end of a pipeline is.
+    fn hang_up(&mut self) {
+        self.client = Client::Leaving(clock::now().after(LEAVE_MS));
+        self.answer_for_client();
+    }
+
+    /// Ends the session of a client that has hung up, once all is answered or
+    /// its time is over. Says whether it did.
+    fn take_leave(&mut self) -> bool {
+        let Client::Leaving(deadline) = self.client else { return false };
+        if self.is_end_settled() {
+            return false;
+        }
+        if !self.pipes.has_reader() {
+            self.disconnect(End::Done);
+            return true;
+        }
+        let is_answered = self.tickets.is_empty() && !self.session.has_parked();
+        if !is_answered && clock::now() < deadline {
+            return false;
+        }
+        for id in self.session.take_parked() {
+            self.session.refuse(id, too_late().into());
+        }
+        self.abandon_requests();
+        self.end_without_client(End::Done);
+        true
+    }
+
+    /// The client is gone, unless it has said what is to be done as its last
+    /// word, or has hung up before.
     fn disconnect(&mut self, end: End) {
-        if !std::mem::replace(&mut self.is_connected, false) {
+        if std::mem::replace(&mut self.client, Client::Gone) == Client::Gone {
             return;
         }
-        if self.has_last_call() {
+        if self.is_end_settled() {
             return self.answer_for_client();
         }
         self.abandon_requests();
+        self.end_without_client(end);
+    }
+
+    /// What becomes of the pods was settled beforehand.
+    fn end_without_client(&mut self, end: End) {
         if let OnDisconnect::StopAfter(delay_ms) = self.on_disconnect {
             self.run_until = Some(clock::now().after(delay_ms));
         }
@@ -432,15 +522,23 @@ impl Daemon {
         self.request(Waiter::Gone(end), Request::Shutdown { stop_pods });
     }
 
-    /// Nobody is left to be answered. What was asked for is still done.
+    /// These requests are not waited for any more. What was asked for is still
+    /// done.
     fn abandon_requests(&mut self) {
-        for ticket in std::mem::take(&mut self.tickets).into_keys() {
+        for (ticket, waiter) in std::mem::take(&mut self.tickets) {
+            if let Waiter::Client(id) = waiter
+                && self.client != Client::Gone
+            {
+                self.session.refuse(id, too_late().into());
+            }
             self.handle(Event::Abandoned(ticket));
         }
     }
 
-    fn has_last_call(&self) -> bool {
-        self.tickets.values().any(|waiter| matches!(waiter, Waiter::LastCall(_)))
+    /// Whether it is known what ends the program.
+    fn is_end_settled(&self) -> bool {
+        let is_last = |waiter: &Waiter| matches!(waiter, Waiter::LastCall(_) | Waiter::Gone(_));
+        self.end.is_some() || self.tickets.values().any(is_last)
     }
 
     async fn close(&mut self, hangups: &mut Hangups) {
@@ -459,4 +557,8 @@ impl Daemon {
             lock.remove();
         }
     }
+}
+
+fn too_late() -> Failure {
+    Failure::new(Code::ShuttingDown, "the client has hung up before this was done")
 }

@@ -25,7 +25,7 @@ use crate::store::{DurableStore, MemoryStore, Store};
 use super::lock::DirLock;
 use super::options::{Options, RuntimeKind, StoreKind};
 use super::store_thread::StoreThread;
-use super::{Daemon, Hangups, clock};
+use super::{Client, Daemon, Hangups, clock};
 
 /// Milliseconds that a nudge waits for the next one.
 const DEBOUNCE_MS: u64 = 100;
@@ -72,7 +72,7 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         news,
         pipes,
         session,
-        is_connected: true,
+        client: Client::Here,
         hangups: Some(hangups),
         alarm,
         tickets: BTreeMap::new(),

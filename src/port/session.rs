@@ -145,6 +145,18 @@ impl Session {
         })
     }
 
+    /// Whether requests wait for room for their answers.
+    #[must_use]
+    pub fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// The ids of requests that wait for room for their answers, and shall not
+    /// any more.
+    pub fn take_parked(&mut self) -> Vec<i64> {
+        self.parked.drain(..).map(|(id, _)| id).collect()
+    }
+
     fn take_hello(&mut self, about: &Term<'_>) -> Option<Work> {
         if self.has_greeted {
             let what = "hello: the handshake is over, and what was agreed in it stays";

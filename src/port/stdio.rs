@@ -7,8 +7,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -28,6 +29,8 @@ const HIGH_FD: i32 = 10;
 pub struct Pipes {
     input: AsyncFd<OwnedFd>,
     output: AsyncFd<OwnedFd>,
+    /// Copies the output to where it cannot be polled.
+    pump: Option<JoinHandle<()>>,
 }
 
 impl Pipes {
@@ -50,8 +53,19 @@ impl Pipes {
     /// When a descriptor cannot be polled.
     pub fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
         let input = if is_pollable(input.as_fd())? { input } else { pump_in(input)? };
-        let output = if is_pollable(output.as_fd())? { output } else { pump_out(output)? };
-        Ok(Self { input: register(prepare(input)?)?, output: register(prepare(output)?)? })
+        let (output, pump) = match is_pollable(output.as_fd())? {
+            true => (output, None),
+            false => pump_out(output).map(|(output, pump)| (output, Some(pump)))?,
+        };
+        Ok(Self { input: register(prepare(input)?)?, output: register(prepare(output)?)?, pump })
+    }
+
+    /// Closes the pipes, and waits until what was written is where it belongs.
+    pub fn close(self) {
+        drop(self.output);
+        if let Some(pump) = self.pump {
+            pump.join().expect("copying does not panic");
+        }
     }
 
     /// Reads what is there into `buffer`'s spare room: `Ok(None)` when nothing
@@ -79,6 +93,15 @@ impl Pipes {
                 None => ready.clear_ready(),
             }
         }
+    }
+
+    /// Whether what is written can still be read by anybody.
+    #[must_use]
+    pub fn has_reader(&self) -> bool {
+        let mut output = [PollFd::new(&self.output, PollFlags::empty())];
+        let is_asked = rustix::event::poll(&mut output, Some(&Timespec::default())).is_ok();
+        let broken = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        is_asked && !output[0].revents().intersects(broken)
     }
 
     /// Writes what fits: `Ok(0)` when nothing does.
@@ -141,10 +164,10 @@ fn pump_in(from: OwnedFd) -> io::Result<OwnedFd> {
     Ok(reader)
 }
 
-fn pump_out(to: OwnedFd) -> io::Result<OwnedFd> {
+fn pump_out(to: OwnedFd) -> io::Result<(OwnedFd, JoinHandle<()>)> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    thread::Builder::new().name("stdout".into()).spawn(move || copy(reader, to))?;
-    Ok(writer)
+    let pump = thread::Builder::new().name("stdout".into()).spawn(move || copy(reader, to))?;
+    Ok((writer, pump))
 }
 
 fn copy(from: OwnedFd, to: OwnedFd) {
