@@ -141,8 +141,8 @@ impl PortArgs {
 pub(super) fn run(args: PortArgs) -> ExitCode {
     if let Some(terminal) = terminal() {
         let what = format!("{terminal} is a terminal: tank port speaks frames with a client");
-        let hint = "{Tank.Reconciler, opts} in a supervision tree starts it; docs/protocol.md is \
-                    for other clients";
+        let hint = "{Tank.Reconciler, opts} in a supervision tree starts it, tank repl talks with \
+                    it at a terminal, docs/protocol.md is for other clients";
         refuse(&Failure::new(Code::BadOption, what).hint(hint));
         return ExitCode::from(EXIT_BAD_OPTION);
     }

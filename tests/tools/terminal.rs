@@ -52,7 +52,11 @@ impl Terminal {
         );
         let mut command = Command::new("script");
         command.args(["-qefc", &line, "/dev/null"]);
-        command.env("TERM", "xterm").env("HOME", home).env_remove("XDG_STATE_HOME");
+        command
+            .current_dir(home)
+            .env("TERM", "xterm")
+            .env("HOME", home)
+            .env_remove("XDG_STATE_HOME");
         match colours {
             true => command.env_remove("NO_COLOR"),
             false => command.env("NO_COLOR", "1"),
@@ -173,6 +177,22 @@ fn what_happens_is_shown_above_the_line_that_is_being_typed() {
     terminal.sees("tank> status we");
     terminal.types(&["b", ENTER]);
     terminal.sees("web is starting");
+    terminal.types(&[CTRL_D]);
+    assert_eq!(terminal.ends(), "0 icanon");
+}
+
+#[test]
+fn lines_that_are_typed_ahead_are_all_carried_out() {
+    let home = home();
+    for pod in 0..60 {
+        let spec = WEB.replace("web", &format!("p{pod}"));
+        std::fs::write(home.path().join(format!("p{pod}")), spec).expect("the directory is ours");
+    }
+    let mut terminal = Terminal::open(CLIENT, home.path(), false);
+    let keys: String = (0..60).map(|pod| format!("apply @p{pod}{ENTER}")).collect();
+    terminal.types(&[&keys, "ping", ENTER]);
+    terminal.sees("p59 is applied, generation 60");
+    terminal.sees("answered after ");
     terminal.types(&[CTRL_D]);
     assert_eq!(terminal.ends(), "0 icanon");
 }

@@ -11,6 +11,8 @@ mod conversation;
 mod editor;
 mod layout;
 mod program;
+
+mod screen;
 mod script;
 mod show;
 mod terminal;

@@ -2,17 +2,15 @@
 //! and what happens meanwhile is printed above the line that is being typed.
 
 use std::future::ready;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{ChildStderr, ExitStatus, Stdio, exit};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use erlang_term_format::Term;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use rustyline::ExternalPrinter;
 use rustyline::error::ReadlineError;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,6 +23,7 @@ use super::conversation::{
 };
 use super::editor::{Lines, PROMPT, editor, history_file};
 use super::program::{Heard, Program};
+use super::screen::{Screen, print};
 use super::show::{Paint, Style};
 use super::{End, Options};
 
@@ -37,15 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Ends a paste that is in brackets: what the line editor has begun.
 const PASTE_PLAINLY: &str = "\x1b[?2004l";
 
-/// Writes above the line that is being typed.
-type Screen = Arc<Mutex<Box<dyn ExternalPrinter + Send>>>;
-
 /// Talks with a person until they leave.
 pub(super) fn run(options: &Options, view: &Shared) -> io::Result<End> {
     let before = tcgetattr(rustix::stdio::stdin())?;
     let mut lines = editor(view).map_err(io::Error::other)?;
     let printer = lines.create_external_printer().map_err(io::Error::other)?;
-    let screen: Screen = Arc::new(Mutex::new(Box::new(printer)));
+    let screen = Screen::new(printer)?;
     let (sender, heard) = unbounded_channel();
     let (words, last_words) = mpsc::channel();
     let listener = Listener {
@@ -62,7 +58,8 @@ pub(super) fn run(options: &Options, view: &Shared) -> io::Result<End> {
         }
     })?;
     let stderr = stderr.expect("stderr is piped");
-    thread::Builder::new().name("stderr".into()).spawn(move || repeat(stderr, &screen, words))?;
+    let shown = Arc::clone(&screen);
+    thread::Builder::new().name("stderr".into()).spawn(move || repeat(stderr, &shown, words))?;
     let mut ear = Ear::new(heard, Shared::clone(view))?;
     let about = match ear.greeting() {
         Ok(about) => about,
@@ -71,12 +68,13 @@ pub(super) fn run(options: &Options, view: &Shared) -> io::Result<End> {
     look(view).expects_end = false;
     print(&welcome(&about, look(view).style));
     let conversation = Conversation::new(program, Shared::clone(view), |id| ear.wait(id));
-    talk(conversation, &mut lines, view)
+    talk(conversation, &mut lines, &screen, view)
 }
 
 fn talk(
     mut conversation: Conversation<impl FnMut(Option<i64>) -> Waited>,
     lines: &mut Lines,
+    screen: &Screen,
     view: &Shared,
 ) -> io::Result<End> {
     let history = history_file();
@@ -93,7 +91,7 @@ fn talk(
                 return Ok(End::Died(status));
             }
         }
-        let line = match lines.readline(PROMPT) {
+        let line = match screen.while_editing(|| lines.readline(PROMPT)) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
@@ -213,7 +211,7 @@ impl Ear {
 /// Hears the port program, on a thread of its own.
 struct Listener {
     view: Shared,
-    screen: Screen,
+    screen: Arc<Screen>,
     /// How the terminal was.
     before: Termios,
     /// Ends when the port program's stderr does.
@@ -225,7 +223,7 @@ impl Listener {
     /// Says what nobody waits for, and hands on the rest.
     fn hear(&self, heard: Heard) -> Option<Heard> {
         if let Some(text) = overheard(&self.view, &heard) {
-            say(&self.screen, text);
+            self.screen.say(text);
             return None;
         }
         if let Heard::Ended(status) = heard {
@@ -244,6 +242,7 @@ impl Listener {
         // There may be no terminal any more.
         let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
         print(&format!("{PASTE_PLAINLY}\n"));
+        self.screen.end_editing();
         eprintln!("tank repl: the port program has ended: {}", how_it_ended(status));
         exit((self.exit_code)(&End::Died(status)).into())
     }
@@ -252,20 +251,8 @@ impl Listener {
 /// Repeats what the port program says on stderr.
 fn repeat(stderr: ChildStderr, screen: &Screen, _until_the_end: mpsc::Sender<()>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        say(screen, line + "\n");
+        screen.say(line + "\n");
     }
-}
-
-fn say(screen: &Screen, text: String) {
-    let mut screen = screen.lock().unwrap_or_else(PoisonError::into_inner);
-    // There may be no terminal any more; the end of the input tells.
-    let _ = screen.print(text);
-}
-
-fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    // As above.
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 fn welcome(about: &Term<'_>, style: Style) -> String {
