@@ -5,6 +5,7 @@
 //! target looks at more than one input: what it finds can be replayed from that input alone.
 #![deny(unsafe_code)]
 
+mod atoms;
 pub mod frames;
 #[path = "../../crates/erlang-term-format/tests/laws/mod.rs"]
 mod laws;
@@ -15,6 +16,7 @@ pub mod session;
 mod stream;
 pub mod terms;
 pub mod text;
+pub mod tools;
 pub mod types;
 
 /// What is fuzzed, and the inputs kept for it.
@@ -39,7 +41,7 @@ macro_rules! targets {
     };
 }
 
-targets! { terms types requests frames session text }
+targets! { terms types requests frames session text tools }
 
 /// The target of this name.
 #[must_use]

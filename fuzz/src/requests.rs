@@ -9,7 +9,7 @@ use tank::core::spec::PodSpec;
 use tank::port::message::{Greeting, Incoming};
 use tank::port::translate::{self, Call};
 
-use crate::{memory, terms};
+use crate::{atoms, memory, terms};
 
 /// Panics if a frame of `input` panics, costs more memory than it may, or is refused by what is
 /// no error of the protocol.
@@ -18,7 +18,7 @@ pub fn holds(input: &[u8]) {
     let allowed = ALLOWED_TIMES * terms::allowed(input);
     assert!(peak <= allowed, "{peak} bytes for a frame of {}", input.len());
     if let Some(refusal) = answer {
-        holds_for_refusal(&refusal);
+        holds_for_refusal(input, &refusal);
     }
 }
 
@@ -55,11 +55,13 @@ fn holds_for_spec(spec: &Arc<PodSpec>) {
     assert_eq!(PodSpec::from_term(&told).as_ref(), Ok(&**spec));
 }
 
-/// An error is a well-formed frame, with a code of the closed list and words.
-fn holds_for_refusal(bytes: &[u8]) {
-    let error = decode(bytes).expect("a frame of ours");
+/// An error is a well-formed frame, with a code of the closed list, words, and no unknown atom.
+fn holds_for_refusal(heard: &[u8], refusal: &[u8]) {
+    let error = decode(refusal).expect("a frame of ours");
     let code = error.get("code").and_then(Term::as_atom).and_then(Code::from_name);
     assert!(code.is_some_and(|code| code != Code::Internal), "{error}");
     let message = error.get("message").and_then(Term::as_str);
     assert!(message.is_some_and(|message| !message.is_empty()), "{error}");
+    let heard = decode(heard);
+    atoms::are_known(&error, &heard.as_ref().map(atoms::of).unwrap_or_default());
 }

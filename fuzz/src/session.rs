@@ -10,8 +10,10 @@ use tank::core::spec::Name;
 use tank::port::frame::{Frame, FrameReader};
 use tank::port::message::Incoming;
 use tank::port::session::{Purpose, Session, Work};
+use tank::port::trace::Trace;
 use tank::port::translate::Cast;
 
+use crate::atoms;
 use crate::stream::Stream;
 
 /// Panics if what a session does with the stream in `input` depends on how it arrives, or breaks
@@ -23,6 +25,7 @@ pub fn holds(input: &[u8]) {
     let (said, said_in_pieces) = (terms_of(&at_once.said), terms_of(&in_pieces.said));
     notices_are_counted(&said);
     notices_are_counted(&said_in_pieces);
+    atoms_are_known(&stream.bytes, &said);
     let asked = requests_in(&stream.bytes);
     if asked.windows(2).any(|ids| ids[0] == ids[1]) {
         // Whether an id is still in use depends on what the client has read by then.
@@ -49,6 +52,7 @@ struct Conversation {
 impl Conversation {
     fn over(pieces: &[&[u8]]) -> Self {
         let mut conversation = Self::default();
+        conversation.session.trace(Trace::new(|line| assert!(!line.contains('\n'), "{line}")));
         conversation.session.greet(Term::nil());
         conversation.serve();
         for piece in pieces {
@@ -147,6 +151,19 @@ fn notices_are_counted(said: &[Term<'_>]) {
     for (seq, expected) in notices.zip(1..) {
         assert_eq!(seq, expected, "{said:?}");
     }
+}
+
+fn atoms_are_known(heard: &[u8], said: &[Term<'_>]) {
+    let heard: Vec<Frame> = frames_of(heard).collect();
+    let heard: Vec<Term<'_>> = heard
+        .iter()
+        .filter_map(|frame| match frame {
+            Frame::Whole(frame) => decode(frame).ok(),
+            Frame::TooLarge { .. } => None,
+        })
+        .collect();
+    let heard = heard.iter().flat_map(atoms::of).collect();
+    said.iter().for_each(|term| atoms::are_known(term, &heard));
 }
 
 /// The ids that want a reply, in order of their value.

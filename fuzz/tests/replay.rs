@@ -47,7 +47,12 @@ fn text_becomes_terms_or_errors() {
 }
 
 #[test]
+fn streams_are_shown_as_text_that_makes_the_same_streams() {
+    replay("tools");
+}
+
+#[test]
 fn every_target_is_replayed() {
     let names: Vec<_> = tank_fuzz::TARGETS.iter().map(|target| target.name).collect();
-    assert_eq!(names, ["terms", "types", "requests", "frames", "session", "text"]);
+    assert_eq!(names, ["terms", "types", "requests", "frames", "session", "text", "tools"]);
 }
