@@ -60,8 +60,8 @@ impl Style {
         if let Some(reason) = error.get("reason") {
             line("rule", &self.syntax.print(reason).to_string());
         }
-        if let Some(hint) = error.get("hint").and_then(Term::as_str) {
-            line("hint", hint);
+        if let Some(hint) = error.get("hint").and_then(words) {
+            line("hint", &hint);
         }
         text
     }
@@ -122,7 +122,7 @@ impl Style {
                     number(since).map_or_else(blank, |at| duration(now_ms - at)),
                     number("retries").map_or_else(blank, |count| count.to_string()),
                     number("host_pid").map_or_else(blank, |pid| pid.to_string()),
-                    why(status).to_owned(),
+                    why(status),
                 ],
             }
         });
@@ -151,7 +151,7 @@ impl Style {
                 writeln!(text, "{name}  {what}").expect("a string takes everything");
             }
         };
-        line("why", Some(why(status).to_owned()));
+        line("why", Some(why(status)));
         let exit = status.get("last_exit");
         line(
             "last exit",
@@ -162,7 +162,7 @@ impl Style {
         );
         let error = exit.and_then(error_of);
         line("where", error.map(places));
-        line("hint", error.and_then(|error| error.get("hint")?.as_str()).map(str::to_owned));
+        line("hint", error.and_then(|error| words(error.get("hint")?)));
         line("doing", status.get("phase").and_then(Term::as_atom).map(str::to_owned));
         line("started", ago("started_at_ms"));
         line("retries", number("retries").map(|count| count.to_string()));
@@ -243,22 +243,32 @@ fn paint_of(status: &str) -> Paint {
     }
 }
 
-fn code_and_message<'a>(error: &'a Term<'_>) -> Option<(&'a str, &'a str)> {
-    error.get("code")?.as_atom().zip(error.get("message")?.as_str())
+fn code_and_message<'a>(error: &'a Term<'_>) -> Option<(&'a str, String)> {
+    error.get("code")?.as_atom().zip(words(error.get("message")?))
+}
+
+/// Text on one line. It may hold what somebody has put into a path or a command,
+/// and must not become a sequence that the terminal obeys.
+fn words(term: &Term<'_>) -> Option<String> {
+    let show = |each: char| match each.is_control() {
+        true => each.escape_default().to_string(),
+        false => each.to_string(),
+    };
+    term.as_str().map(|text| text.chars().map(show).collect())
 }
 
 /// The places that an error names: `pod web, field containers[0].limits`.
 fn places(error: &Term<'_>) -> String {
     let places = error.get("where").and_then(Term::as_map).unwrap_or(&[]);
     let place = |(place, value): &(Term<'_>, Term<'_>)| {
-        Some(format!("{} {}", place.as_atom()?, value.as_str()?))
+        Some(format!("{} {}", place.as_atom()?, words(value)?))
     };
     places.iter().filter_map(place).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a pod is as it is.
-fn why<'a>(status: &'a Term<'_>) -> &'a str {
-    status.get("reason").and_then(Term::as_str).unwrap_or_default()
+fn why(status: &Term<'_>) -> String {
+    status.get("reason").and_then(words).unwrap_or_default()
 }
 
 fn exit_in_words(exit: &Term<'_>) -> Option<String> {
@@ -285,10 +295,10 @@ fn container(container: &Term<'_>) -> String {
     let name = container.get("name").and_then(Term::as_str).unwrap_or("?");
     let image = container.get("image");
     let image = match image.and_then(Term::as_tuple) {
-        Some([_, path]) => path.as_str(),
-        _ => image.and_then(Term::as_str),
+        Some([_, path]) => words(path),
+        _ => image.and_then(words),
     };
-    format!("{name} ({})", image.unwrap_or("?"))
+    format!("{name} ({})", image.as_deref().unwrap_or("?"))
 }
 
 fn now_ms() -> i64 {
@@ -317,5 +327,28 @@ mod tests {
     fn durations_have_two_units_at_most() {
         let shown = [0, 1_250, 42_000, 185_000, 7_620_000, 356_400_000, -5].map(duration);
         assert_eq!(shown, ["0.0s", "1.2s", "42s", "3m 5s", "2h 7m", "4d 3h", "0.0s"]);
+    }
+
+    #[test]
+    fn no_text_becomes_a_sequence_that_the_terminal_obeys() {
+        let plain = Style { syntax: Syntax::Erlang, has_colour: false };
+        let error = Syntax::Erlang
+            .parse(
+                "#{code => start_failed, message => <<\"exec /\\e[2J\">>, hint => nil,
+                   where => #{path => <<\"/\\e[2J\\n\">>}}",
+            )
+            .unwrap();
+        let shown = plain.error(&error);
+        assert_eq!(shown, "start_failed: exec /\\u{1b}[2J\n  where: path /\\u{1b}[2J\\n\n");
+    }
+
+    #[test]
+    fn what_is_of_another_shape_is_shown_as_it_is() {
+        let plain = Style { syntax: Syntax::Erlang, has_colour: false };
+        let term = Syntax::Erlang.parse("{paused,<<\"web\">>,1}").unwrap();
+        assert_eq!(plain.notice(&term), "* {paused,<<\"web\">>,1}\n");
+        assert_eq!(plain.error(&term), "error: {paused,<<\"web\">>,1}\n");
+        assert_eq!(plain.statuses(&term), "{paused,<<\"web\">>,1}\n");
+        assert_eq!(plain.pods(&term), "{paused,<<\"web\">>,1}\n");
     }
 }
