@@ -47,7 +47,8 @@ defmodule Tank.Reconciler do
   `logs/POD/CONTAINER.log` and, when that grew, `CONTAINER.log.1`, until the pod is deleted.
 
   The environment variable `TANK_LOG` (`error`, `warn`, `info` or `debug`; `warn` by default) says
-  what the port program writes to the BEAM's stderr.
+  what the port program writes to the BEAM's stderr. With `TANK_TRACE=frames` it also writes each
+  frame between the two there, without the values of `:env`.
 
   ## What an orderly stop is
 
