@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use erlang_term_format::{Term, text};
@@ -15,7 +17,7 @@ use tank::port::in_flight::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use tank::port::message::CHUNK_BYTES_MIN;
 use tank::port::outbox::{CHUNK_BYTES, OUTPUT_BYTES_MAX, REPLY_BYTES_MAX};
 
-use support::{Port, code, eventually, message, place, refused};
+use support::{Port, code, eventually, frame, message, place, refused};
 
 const POD: &str =
     "#{name => <<\"web\">>, containers => [#{name => <<\"c\">>, image => <<\"a\">>}]}";
@@ -393,7 +395,7 @@ fn a_lock_that_is_let_go_in_time_is_waited_for() {
     let args = ["--data-dir", data, "--runtime", "none"];
     let first = Port::start(&args);
     let patient = [&args[..], &["--lock-wait-ms", "20000"]].concat();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let second = scope.spawn(|| Port::start(&patient).pid());
         let first_pid = first.pid();
         drop(first);
@@ -461,7 +463,7 @@ fn traced(trace: &str, frames: &[u8]) -> String {
         .spawn()
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("piped");
-    std::io::Write::write_all(&mut stdin, frames).expect("the port reads");
+    Write::write_all(&mut stdin, frames).expect("the port reads");
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
@@ -566,7 +568,7 @@ fn all_that_was_asked_before_the_end_of_stdin_is_answered() {
         let data = dir.path().to_str().expect("a plain path");
         let mut child = support::spawn(&["--data-dir", data, "--runtime", runtime]);
         let mut stdin = child.stdin.take().expect("piped");
-        std::io::Write::write_all(&mut stdin, &session_of(&requests)).expect("the port reads");
+        Write::write_all(&mut stdin, &session_of(&requests)).expect("the port reads");
         drop(stdin);
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(0));
@@ -593,7 +595,7 @@ fn a_file_gets_all_that_is_said() {
         .expect("the program starts");
     let large = format!("{{1, ping, <<\"{}\">>}}", "v".repeat(8 << 20));
     let mut stdin = child.stdin.take().expect("piped");
-    std::io::Write::write_all(&mut stdin, &session_of(&[&large])).expect("the port reads");
+    Write::write_all(&mut stdin, &session_of(&[&large])).expect("the port reads");
     drop(stdin);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let terms = terms_in(&std::fs::read(&path).expect("a file"));
@@ -626,13 +628,13 @@ fn hang_up_on_a_hung_start(listens: bool) -> (Duration, Vec<String>) {
     let requests = [&*format!("{{1, apply, {pod}}}"), "{2, sync, nil}"];
     let mut stdin = child.stdin.take().expect("piped");
     let stdout = child.stdout.take().expect("piped");
-    std::io::Write::write_all(&mut stdin, &session_of(&requests)).expect("the port reads");
+    Write::write_all(&mut stdin, &session_of(&requests)).expect("the port reads");
     eventually("the start hangs", || std::path::Path::new(&path("run/pods/web")).exists());
     let began = Instant::now();
     drop(stdin);
     let mut said = Vec::new();
     if listens {
-        std::io::Read::read_to_end(&mut { stdout }, &mut said).expect("a pipe");
+        io::Read::read_to_end(&mut { stdout }, &mut said).expect("a pipe");
     } else {
         drop(stdout);
     }
@@ -660,6 +662,41 @@ fn sigterm_and_sighup_end_the_program_as_the_end_of_stdin_does() {
         port.signal(signal);
         assert_eq!(port.wait().code(), Some(0));
     }
+}
+
+#[test]
+fn sigterm_is_heard_while_a_client_never_stops_asking() {
+    let mut port = idle();
+    port.ok("list", "nil");
+    let (mut to, mut from) = port.pipes();
+    let ping = frame(b"\x83\x68\x03\x61\x01\x77\x04ping\x6a").repeat(1_000);
+    // Both end when the program does.
+    let asks = thread::spawn(move || while to.write_all(&ping).is_ok() {});
+    let reads = thread::spawn(move || io::copy(&mut from, &mut io::sink()));
+    eventually("it asks faster than it is answered", || port.unread_by_program() > 0);
+    port.signal(Signal::TERM);
+    assert_eq!(port.wait().code(), Some(0));
+    port.hang_up();
+    asks.join().expect("a broken pipe is its end");
+    let answered = reads.join().expect("so is the end of the stream").expect("no error");
+    assert!(answered > 0);
+}
+
+#[test]
+fn no_more_than_the_memory_of_one_large_frame_is_kept() {
+    let mut port = idle();
+    let frame_bytes = 15 << 20;
+    let large = format!("<<\"{}\">>", "v".repeat(frame_bytes));
+    let before = port.memory_kib();
+    for _ in 0..3 {
+        port.ok("ping", &large);
+    }
+    // The buffer of the answers goes once the next small one is written, which is
+    // so when another is; the allocator may keep that of the calls.
+    port.ok("ping", "nil");
+    port.ok("ping", "nil");
+    let (kept, frame_kib) = (port.memory_kib() - before, (frame_bytes >> 10) as u64);
+    assert!(kept < frame_kib + (4 << 10), "{kept} KiB more than the {before} before");
 }
 
 #[test]
@@ -748,8 +785,8 @@ fn a_connection_that_breaks_is_a_client_that_is_gone() {
         .expect("the program starts");
     let mut hello = [0; 4];
     let mut stream = &ours;
-    std::io::Read::read_exact(&mut stream, &mut hello).expect("a greeting");
-    std::io::Write::write_all(&mut stream, &[0, 0, 0, 1, 131]).expect("the port lives");
+    io::Read::read_exact(&mut stream, &mut hello).expect("a greeting");
+    Write::write_all(&mut stream, &[0, 0, 0, 1, 131]).expect("the port lives");
     drop(ours);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }

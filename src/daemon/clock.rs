@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{
@@ -83,17 +84,15 @@ impl Alarm {
         Ok(())
     }
 
-    /// Waits until the alarm goes off, after which it is off.
-    ///
-    /// # Errors
-    /// When the descriptor cannot be polled.
-    pub async fn rings(&mut self) -> io::Result<()> {
+    /// Whether the alarm has gone off, after which it is off; the task is woken
+    /// when it does.
+    pub fn poll_ring(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let mut ready = self.timer.readable().await?;
+            let mut ready = ready!(self.timer.poll_read_ready(cx)).expect("a timer can be polled");
             let mut count = [0; 8];
             if rustix::io::read(self.timer.get_ref(), &mut count).is_ok() {
                 self.set_for = None;
-                return Ok(());
+                return Poll::Ready(());
             }
             ready.clear_ready();
         }
@@ -103,6 +102,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
 
     #[test]
     fn a_time_of_day_is_of_any_day() {
@@ -117,7 +117,7 @@ mod tests {
         let mut alarm = Alarm::new().unwrap();
         let deadline = now().after(3);
         alarm.set(Some(deadline)).unwrap();
-        alarm.rings().await.unwrap();
+        poll_fn(|cx| alarm.poll_ring(cx)).await;
         assert!(now() >= deadline);
     }
 
@@ -125,6 +125,6 @@ mod tests {
     async fn an_alarm_set_for_the_past_rings_at_once() {
         let mut alarm = Alarm::new().unwrap();
         alarm.set(Some(Millis(0))).unwrap();
-        alarm.rings().await.unwrap();
+        poll_fn(|cx| alarm.poll_ring(cx)).await;
     }
 }

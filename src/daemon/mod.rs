@@ -6,8 +6,10 @@
 //! nothing about pods.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use erlang_term_format::Term;
@@ -31,20 +33,18 @@ pub mod clock;
 pub mod lock;
 mod narrate;
 pub mod options;
+mod spin;
 pub mod start;
 mod store_thread;
 
 use narrate::narrate;
 use options::OnDisconnect;
+use spin::{LOOKS, SPIN, Spin};
 use store_thread::{StoreNews, StoreThread};
 
-/// How long to look for more input before going to sleep, when there is a
-/// second CPU to do the client's work meanwhile. Waking another CPU costs more
-/// than this (`docs/benchmarks.md`, round trip).
-const SPIN: Duration = Duration::from_micros(50);
-
-/// Bytes read at once.
-const READ_BYTES: usize = 64 << 10;
+/// Reads in a row after which everything else is heard: a client that always
+/// asks for more must not keep a signal, a deadline or another task waiting.
+const READS_MAX: u32 = 32;
 
 /// Bytes to write before looking for input again, which a client that reads as
 /// fast as it is written to would put off for as long as there is output.
@@ -70,7 +70,7 @@ pub struct Daemon {
     on_disconnect: OnDisconnect,
     run_until: Option<Millis>,
     end: Option<End>,
-    may_spin: bool,
+    spin: Spin,
     /// Says what this machine can do; taken by the greeting.
     host: Option<Term<'static>>,
     _data_dir: Option<lock::DirLock>,
@@ -118,12 +118,14 @@ pub enum End {
 
 /// What woke the loop.
 enum Wake {
-    Read(io::Result<usize>),
-    Wrote(io::Result<usize>),
-    Event(Event),
-    News(StoreNews),
-    Time,
     Hangup,
+    News(StoreNews),
+    Event(Event),
+    Time,
+    /// There is room for output.
+    Writable,
+    /// There is input.
+    Readable,
 }
 
 /// The signals that mean that the client is gone. Caught as soon as the
@@ -139,11 +141,14 @@ impl Hangups {
         Ok(Self { terminate, hangup: signal(SignalKind::hangup())? })
     }
 
-    async fn recv(&mut self) {
-        tokio::select! {
-            Some(()) = self.terminate.recv() => tracing::info!("SIGTERM: the client is gone"),
-            Some(()) = self.hangup.recv() => tracing::info!("SIGHUP: the client is gone"),
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for (signal, name) in [(&mut self.terminate, "SIGTERM"), (&mut self.hangup, "SIGHUP")] {
+            if signal.poll_recv(cx).is_ready() {
+                tracing::info!("{name}: the client is gone");
+                return Poll::Ready(());
+            }
         }
+        Poll::Pending
     }
 }
 
@@ -155,8 +160,7 @@ impl Daemon {
     /// When the machinery of the loop itself fails.
     pub async fn run(mut self) -> io::Result<End> {
         let mut hangups = self.hangups.take().expect("a daemon runs once");
-        let mut buffer = vec![0; READ_BYTES];
-        let mut has_just_read = false;
+        let (mut reads, mut has_just_read) = (0, false);
         self.obey();
         loop {
             self.serve();
@@ -168,62 +172,58 @@ impl Daemon {
                 self.close(&mut hangups).await;
                 return Ok(end);
             }
-            let soon =
-                if std::mem::take(&mut has_just_read) { self.spin(&mut buffer) } else { None };
-            let wake = match soon {
-                Some(read) => Wake::Read(read),
-                None => self.sleep(&mut hangups, &mut buffer).await,
-            };
-            match wake {
-                Wake::Read(Ok(count)) => has_just_read = self.take_input(&buffer[..count]),
-                Wake::Wrote(Ok(count)) => self.session.advance(count),
-                Wake::Read(Err(error)) | Wake::Wrote(Err(error)) => {
-                    tracing::info!(%error, "the client is gone");
-                    self.disconnect(End::Done);
-                }
-                Wake::Event(event) => self.handle(event),
-                Wake::News(news) => self.take_news(news),
-                Wake::Time => self.handle(Event::Woke),
+            if reads == READS_MAX {
+                reads = 0;
+                tokio::task::yield_now().await;
+            } else if has_just_read && self.spin() {
+                reads += 1;
+                continue;
+            }
+            has_just_read = false;
+            match self.sleep(&mut hangups).await {
                 Wake::Hangup => self.disconnect(End::Done),
+                Wake::News(news) => self.take_news(news),
+                Wake::Event(event) => self.handle(event),
+                Wake::Time => self.handle(Event::Woke),
+                // Each turn writes what it can.
+                Wake::Writable => {}
+                Wake::Readable => {
+                    has_just_read = self.read();
+                    reads += u32::from(has_just_read);
+                }
             }
         }
     }
 
-    async fn sleep(&mut self, hangups: &mut Hangups, buffer: &mut [u8]) -> Wake {
+    async fn sleep(&mut self, hangups: &mut Hangups) -> Wake {
         let has_greeted = self.host.is_none();
         let may_read = self.client == Client::Here && has_greeted && !self.session.is_backlogged();
         let may_write = self.client != Client::Gone && !self.session.output().is_empty();
-        tokio::select! {
-            // What ends the program first, what a client can do without end last.
-            biased;
-            () = hangups.recv(), if self.client != Client::Gone => Wake::Hangup,
-            Some(news) = self.news.recv() => Wake::News(news),
-            Some(event) = self.happened.recv() => Wake::Event(event),
-            rung = self.alarm.rings() => match rung {
-                Ok(()) => Wake::Time,
-                Err(error) => unreachable!("a timer can be polled: {error}"),
-            },
+        // What ends the program first, what a client can do without end last.
+        poll_fn(|cx| {
+            if self.client != Client::Gone && hangups.poll_recv(cx).is_ready() {
+                return Poll::Ready(Wake::Hangup);
+            }
+            if let Poll::Ready(Some(news)) = self.news.poll_recv(cx) {
+                return Poll::Ready(Wake::News(news));
+            }
+            if let Poll::Ready(Some(event)) = self.happened.poll_recv(cx) {
+                return Poll::Ready(Wake::Event(event));
+            }
+            if self.alarm.poll_ring(cx).is_ready() {
+                return Poll::Ready(Wake::Time);
+            }
             // Each turn writes: a client that reads a large reply as fast as it
             // comes must not keep its own next request waiting.
-            count = self.pipes.read(buffer), if may_read => Wake::Read(count),
-            count = self.pipes.write(self.session.output()), if may_write => Wake::Wrote(count),
-        }
-    }
-
-    /// Looks for input for a moment: the next request of a client that waits
-    /// for each answer arrives within microseconds.
-    fn spin(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        if !self.may_spin || self.session.is_backlogged() || self.client != Client::Here {
-            return None;
-        }
-        let began = Instant::now();
-        while began.elapsed() < SPIN && self.news.is_empty() && self.happened.is_empty() {
-            match self.pipes.try_read(buffer).transpose() {
-                None => std::hint::spin_loop(),
-                read => return read,
+            if may_read && self.pipes.poll_readable(cx).is_ready() {
+                return Poll::Ready(Wake::Readable);
             }
-        }
-        None
+            if may_write && self.pipes.poll_writable(cx).is_ready() {
+                return Poll::Ready(Wake::Writable);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// When to wake up, if nothing happens.
@@ -235,38 +235,97 @@ impl Daemon {
         self.core.poll_deadline().into_iter().chain(look).min()
     }
 
-    /// Says whether the client is still there.
-    fn take_input(&mut self, bytes: &[u8]) -> bool {
-        if bytes.is_empty() {
-            if self.session.is_partial() {
-                tracing::warn!("the client is gone in the middle of a frame");
-            }
-            self.hang_up();
+    /// Looks for input for a moment: the next request of a client that waits
+    /// for each answer arrives within microseconds. Says whether it came.
+    fn spin(&mut self) -> bool {
+        let waits_for_client = self.client == Client::Here && self.session.output().is_empty();
+        if !waits_for_client || !self.spin.pays() {
             return false;
         }
-        self.session.push(bytes);
+        let began = Instant::now();
+        let mut has_read = false;
+        while !has_read
+            && began.elapsed() < SPIN
+            && self.news.is_empty()
+            && self.happened.is_empty()
+        {
+            has_read = (0..LOOKS).any(|_| self.read());
+        }
+        self.spin.has_found(has_read);
+        has_read
+    }
+
+    /// Reads what is there; says whether anything was, be it the end.
+    fn read(&mut self) -> bool {
+        match self.session.fill(|room| self.pipes.try_read(room)) {
+            Ok(None) => return false,
+            Ok(Some(0)) => {
+                if self.session.is_partial() {
+                    tracing::warn!("the client is gone in the middle of a frame");
+                }
+                self.hang_up();
+            }
+            Ok(Some(_)) => {}
+            Err(error) => {
+                tracing::info!(%error, "the client is gone");
+                self.disconnect(End::Done);
+            }
+        }
         true
     }
 
-    /// Delivers what there is to say, and does what the client has asked for as
-    /// long as it reads the answers: a short request can have a long one.
+    /// Does what the client has asked for and delivers what there is to say, as
+    /// long as the client reads it: a short request can have a long answer.
     fn serve(&mut self) {
-        loop {
+        let mut written = 0;
+        while (self.work() | self.write(&mut written))
+            && (written < TURN_BYTES || self.session.output().is_empty())
+        {}
+    }
+
+    /// Says whether there was anything to do.
+    fn work(&mut self) -> bool {
+        let mut has_worked = false;
+        self.tell();
+        while self.end.is_none()
+            && !self.session.is_backlogged()
+            && let Some(work) = self.session.next_work()
+        {
+            self.take_work(work);
             self.tell();
-            self.write_now();
-            let mut has_worked = false;
-            while self.end.is_none()
-                && !self.session.is_backlogged()
-                && let Some(work) = self.session.next_work()
-            {
-                self.take_work(work);
-                self.tell();
-                has_worked = true;
-            }
-            if !has_worked {
-                return;
+            has_worked = true;
+        }
+        has_worked
+    }
+
+    /// Writes what fits without waiting, as far as it belongs into this turn;
+    /// says whether that leads to anything.
+    fn write(&mut self, written: &mut usize) -> bool {
+        let before = *written;
+        match self.try_write(written) {
+            Ok(()) => *written > before,
+            Err(error) => {
+                tracing::info!(%error, "the client is gone");
+                self.disconnect(End::Done);
+                true
             }
         }
+    }
+
+    fn try_write(&mut self, written: &mut usize) -> io::Result<()> {
+        while *written < TURN_BYTES
+            && self.client != Client::Gone
+            && !self.session.output().is_empty()
+        {
+            match self.pipes.try_write(self.session.output())? {
+                0 => break,
+                count => {
+                    self.session.advance(count);
+                    *written += count;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take_work(&mut self, work: Work) {
@@ -288,7 +347,8 @@ impl Daemon {
             }
             Work::Hangup(failure) => {
                 tracing::error!("{failure}");
-                self.write_now();
+                // It is gone, whether it has read why or not.
+                let _ = self.try_write(&mut 0);
                 self.disconnect(End::Mismatch);
             }
         }
@@ -432,25 +492,6 @@ impl Daemon {
         }
     }
 
-    /// Writes what fits without waiting, a turn's worth at most.
-    fn write_now(&mut self) {
-        let mut written = 0;
-        while written < TURN_BYTES
-            && self.client != Client::Gone
-            && !self.session.output().is_empty()
-        {
-            match self.pipes.try_write(self.session.output()) {
-                Ok(0) => return,
-                Ok(count) => {
-                    self.session.advance(count);
-                    written += count;
-                }
-                // Told by the next read or write that waits.
-                Err(_) => return,
-            }
-        }
-    }
-
     /// Writes everything, for the last time.
     async fn flush(&mut self) {
         while self.client != Client::Gone && !self.session.output().is_empty() {
@@ -545,7 +586,7 @@ impl Daemon {
         tokio::select! {
             () = self.flush() => {}
             // It lives and does not read: nothing else would end the wait.
-            () = hangups.recv() => {}
+            () = poll_fn(|cx| hangups.poll_recv(cx)) => {}
         }
         if let Runtime::Container(runtime) = &self.runtime {
             if let Some(deadline) = self.run_until {

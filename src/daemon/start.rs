@@ -24,6 +24,7 @@ use crate::store::{DurableStore, MemoryStore, Store};
 
 use super::lock::DirLock;
 use super::options::{Options, RuntimeKind, StoreKind};
+use super::spin::Spin;
 use super::store_thread::StoreThread;
 use super::{Client, Daemon, Hangups, clock};
 
@@ -81,7 +82,7 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         on_disconnect: options.on_disconnect,
         run_until: None,
         end: None,
-        may_spin: std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
+        spin: Spin::default(),
         host: Some(host),
         _data_dir: data_dir,
         run_dir,

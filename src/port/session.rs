@@ -79,6 +79,11 @@ impl Session {
         std::mem::take(&mut self.asked).into_values().collect()
     }
 
+    /// Takes off the wire what `read` appends within the room that it is given.
+    pub fn fill<T>(&mut self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.reader.fill(read)
+    }
+
     /// Takes bytes off the wire.
     pub fn push(&mut self, bytes: &[u8]) {
         self.reader.push(bytes);

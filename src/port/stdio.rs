@@ -5,13 +5,17 @@
 //! move to high, close-on-exec descriptors, 0 becomes `/dev/null` and 1 becomes
 //! a copy of stderr.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::poll::register;
@@ -23,6 +27,9 @@ const PIPE_BYTES: usize = 1 << 20;
 
 /// First descriptor number to move the pipes to.
 const HIGH_FD: i32 = 10;
+
+/// Why waiting for a pipe cannot fail.
+const POLLABLE: &str = "the runtime outlives what it polls";
 
 /// The two pipes, non-blocking and registered with the runtime.
 #[derive(Debug)]
@@ -68,31 +75,29 @@ impl Pipes {
         }
     }
 
-    /// Reads what is there into `buffer`'s spare room: `Ok(None)` when nothing
-    /// is, `Ok(Some(0))` at the end of the stream.
+    /// Appends what is there to `room`, as far as there is room: `Ok(None)` when
+    /// nothing is there, `Ok(Some(0))` at the end of the stream.
     ///
     /// # Errors
     /// Those of read(2).
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match rustix::io::read(&self.input, buffer) {
+    pub fn try_read(&self, room: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        let free = room.capacity() - room.len();
+        let read = retry_on_intr(|| rustix::io::read(&self.input, spare_capacity(room)));
+        // One that leaves room has emptied the pipe: another would find nothing.
+        if read != Ok(free) {
+            forget_ready(&self.input, Interest::READABLE);
+        }
+        match read {
             Ok(count) => Ok(Some(count)),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    /// Waits until a read may succeed, then reads as [`Self::try_read`] does.
-    ///
-    /// # Errors
-    /// Those of read(2).
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut ready = self.input.readable().await?;
-            match self.try_read(buffer)? {
-                Some(count) => return Ok(count),
-                None => ready.clear_ready(),
-            }
-        }
+    /// Whether [`Self::try_read`] may find something; the task is woken when it
+    /// may.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.input.poll_read_ready(cx).map(|ready| drop(ready.expect(POLLABLE)))
     }
 
     /// Whether what is written can still be read by anybody.
@@ -109,10 +114,36 @@ impl Pipes {
     /// # Errors
     /// Those of write(2); `EPIPE` when the client is gone.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match rustix::io::write(&self.output, bytes) {
+        match retry_on_intr(|| rustix::io::write(&self.output, bytes)) {
             Ok(count) => Ok(count),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::AGAIN) => {
+                forget_ready(&self.output, Interest::WRITABLE);
+                Ok(0)
+            }
             Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether [`Self::try_write`] may write something; the task is woken when
+    /// it may.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.output.poll_write_ready(cx).map(|ready| drop(ready.expect(POLLABLE)))
+    }
+
+    /// Writes something, once it can.
+    ///
+    /// # Errors
+    /// Those of write(2); `EPIPE` when the client is gone.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            poll_fn(|cx| self.poll_writable(cx)).await;
+            match self.try_write(bytes)? {
+                0 => {}
+                count => return Ok(count),
+            }
         }
     }
 
@@ -127,20 +158,14 @@ impl Pipes {
         }
         Ok(())
     }
+}
 
-    /// Waits until a write may succeed, then writes as [`Self::try_write`] does.
-    ///
-    /// # Errors
-    /// Those of write(2); `EPIPE` when the client is gone.
-    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            let mut ready = self.output.writable().await?;
-            match self.try_write(bytes)? {
-                0 => ready.clear_ready(),
-                count => return Ok(count),
-            }
-        }
-    }
+/// Nothing more is to be had of a descriptor until the kernel says so, which it
+/// does for all that happens after it was last asked.
+fn forget_ready(fd: &AsyncFd<OwnedFd>, interest: Interest) {
+    let nothing_there = |_: &OwnedFd| Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    // It says what it was told: that there is nothing.
+    let _ = fd.try_io(interest, nothing_there);
 }
 
 fn is_pollable(fd: BorrowedFd<'_>) -> io::Result<bool> {

@@ -2,7 +2,9 @@
 
 #![expect(dead_code, reason = "each test file uses its own part of this")]
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -60,9 +62,18 @@ impl Port {
 
     /// The most memory that the program ever had.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// The memory that the program has.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the port lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         kib.and_then(|kib| kib.parse().ok()).expect("a number of kB")
     }
@@ -73,6 +84,13 @@ impl Port {
         rustix::io::ioctl_fionread(stdin).expect("a pipe knows")
     }
 
+    /// The program's stdin and stdout, for a client of another kind.
+    pub(crate) fn pipes(&self) -> (File, File) {
+        let stdin = self.stdin.as_ref().expect("stdin is open").as_fd().try_clone_to_owned();
+        let stdout = self.stdout.as_fd().try_clone_to_owned();
+        (stdin.expect("a descriptor").into(), stdout.expect("a descriptor").into())
+    }
+
     /// Sends a term in Erlang's text form.
     pub(crate) fn send(&mut self, source: &str) {
         let term = text::parse(source).expect("the test's term is well-formed");
@@ -81,9 +99,7 @@ impl Port {
 
     /// Sends a frame of any bytes.
     pub(crate) fn send_bytes(&mut self, payload: &[u8]) {
-        let mut frame = u32::try_from(payload.len()).expect("a small frame").to_be_bytes().to_vec();
-        frame.extend_from_slice(payload);
-        self.send_raw(&frame);
+        self.send_raw(&frame(payload));
     }
 
     /// Sends bytes without a frame around them.
@@ -230,6 +246,12 @@ impl Drop for Port {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A frame of any bytes.
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small frame");
+    [&length.to_be_bytes()[..], payload].concat()
 }
 
 fn result(body: &Term<'static>) -> Result<Term<'static>, Term<'static>> {
