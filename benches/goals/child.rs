@@ -1,6 +1,7 @@
 //! A child that speaks frames on its pipes: `tank port`, or a peer of it.
 
 use std::io::{self, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -46,6 +47,12 @@ impl FrameChild {
         Pid::from_child(&self.child)
     }
 
+    /// Where it reads from and where it writes to.
+    pub(crate) fn pipes(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        let stdin = self.stdin.as_ref().expect("open until dropped");
+        (stdin.as_fd(), self.stdout.get_ref().as_fd())
+    }
+
     /// Sends frames that are ready made.
     pub(crate) fn send(&mut self, frames: &[u8]) -> io::Result<()> {
         self.stdin.as_mut().expect("open until dropped").write_all(frames)
@@ -79,9 +86,13 @@ impl Drop for FrameChild {
 
 /// A term in Erlang's text form as a frame.
 pub(crate) fn frame(source: &str) -> Vec<u8> {
-    let term = text::parse(source).expect("the program's own terms are well-formed");
-    let payload = erlang_term_format::encode(&term);
-    let length = u32::try_from(payload.len()).expect("a small frame");
+    framed(&text::parse(source).expect("the program's own terms are well-formed"))
+}
+
+/// A term as a frame.
+pub(crate) fn framed(term: &Term<'_>) -> Vec<u8> {
+    let payload = erlang_term_format::encode(term);
+    let length = u32::try_from(payload.len()).expect("a frame below 4 GiB");
     [&length.to_be_bytes()[..], &payload].concat()
 }
 

@@ -1,20 +1,23 @@
 //! Tank beside its peers on one machine, in one run: `scripts/bench`, or parts
-//! of it with `cargo bench --bench goals -- launch resync change status codec`.
+//! of it with `cargo bench --bench goals -- launch resync change wire status codec`.
 //!
 //! `docs/benchmarks.md` says what is measured, how, and what the goals are.
 
 mod change;
 mod child;
 mod codec;
+mod cpus;
 mod crun;
 mod echo;
 mod fixture;
+mod flight;
 mod interrupt;
 mod launch;
 mod report;
 mod resync;
 mod sample;
 mod status;
+mod wire;
 
 use std::error::Error;
 
@@ -27,21 +30,17 @@ type Measured = Result<Vec<Row>, Box<dyn Error>>;
 type Part = (&'static str, fn() -> Measured);
 
 /// The parts, in the order of the table.
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("launch", launch::measure),
     ("resync", resync::measure),
     ("change", change::measure),
+    ("wire", wire::measure),
     ("status", status::measure),
     ("codec", codec::measure),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    if let [role, reply_bytes] = args.as_slice()
-        && role == echo::ROLE
-    {
-        return Ok(echo::serve(reply_bytes.parse()?)?);
-    }
     interrupt::listen()?;
     report::print_head();
     for (name, measure) in PARTS {
