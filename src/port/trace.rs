@@ -130,9 +130,8 @@ fn mask(term: &mut Term<'_>) {
             }
             elements => elements.iter_mut().for_each(mask),
         },
-        Term::List(elements) | Term::ImproperList(elements, _) => {
-            elements.iter_mut().for_each(mask);
-        }
+        Term::List(elements) => elements.iter_mut().for_each(mask),
+        Term::ImproperList(elements, _) => elements.iter_mut().for_each(mask),
         _ => {}
     }
 }

@@ -1,24 +1,26 @@
 //! Terms into the user's own types, straight from the input.
 
-use alloc::borrow::{Cow, ToOwned};
+use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::fmt::Display;
+use core::str::from_utf8;
 
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
-    self, Deserialize, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer, MapAccess,
-    SeqAccess, Unexpected, VariantAccess, Visitor,
+    self, Deserialize, DeserializeSeed, EnumAccess, Error as _, Expected, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
-use crate::decode::{Tail, read_term};
 use crate::error::Error;
 use crate::inflate::{Content, open};
 use crate::integer::BigInteger;
 use crate::limits::Limits;
+use crate::list::Piece;
 use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
 use crate::reader::{Head, Reader};
-use crate::skip::SeenKeys;
+use crate::seen::{SeenKeys, duplicate};
 use crate::term::Term;
 
 type Result<T> = core::result::Result<T, Error>;
@@ -61,16 +63,16 @@ pub fn from_slice_with<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limi
             let lend = Lend { text: Some, bytes: Some };
             read_value(Deserializer { reader, lend })
         }
-        Content::Inflated(content) => {
-            let reader = Reader::new(&content, limits)?;
+        Content::Inflated(content, budget) => {
             let lend = Lend { text: |_| None, bytes: |_| None };
-            read_value(Deserializer { reader, lend })
+            read_value(Deserializer { reader: budget.instead(&content), lend })
         }
     }
 }
 
 fn read_value<'de, T: Deserialize<'de>>(mut deserializer: Deserializer<'de, '_>) -> Result<T> {
-    let value = T::deserialize(&mut deserializer)?;
+    let start = deserializer.reader.position();
+    let value = T::deserialize(&mut deserializer).map_err(|error| error.in_term_at(start))?;
     deserializer.reader.finish()?;
     Ok(value)
 }
@@ -89,13 +91,30 @@ struct Deserializer<'de, 'b> {
 }
 
 impl<'de, 'b> Deserializer<'de, 'b> {
+    /// The text of a binary.
+    fn text(&mut self, expected: &dyn Expected) -> Result<&'b str> {
+        let bytes = match self.reader.binary() {
+            Some(bytes) => bytes,
+            None => match self.reader.head()? {
+                Head::Binary(bytes) => bytes,
+                head => return Err(mismatch(&head, expected)),
+            },
+        };
+        from_utf8(bytes).map_err(|_| mismatch(&Head::Binary(bytes), expected))
+    }
+
+    #[inline]
+    fn visit_borrowed<V: Visitor<'de>>(&self, text: &'b str, visitor: V) -> Result<V::Value> {
+        match (self.lend.text)(text) {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => visitor.visit_str(text),
+        }
+    }
+
     fn visit_text<V: Visitor<'de>>(&self, text: Cow<'b, str>, visitor: V) -> Result<V::Value> {
         match text {
             Cow::Owned(text) => visitor.visit_string(text),
-            Cow::Borrowed(text) => match (self.lend.text)(text) {
-                Some(text) => visitor.visit_borrowed_str(text),
-                None => visitor.visit_str(text),
-            },
+            Cow::Borrowed(text) => self.visit_borrowed(text, visitor),
         }
     }
 
@@ -120,13 +139,13 @@ impl<'de, 'b> Deserializer<'de, 'b> {
                 visit_big(&BigInteger::new(negative, magnitude.into()), visitor)
             }
             Head::Float(value) => visitor.visit_f64(value),
-            Head::Binary(bytes) => match core::str::from_utf8(bytes) {
-                Ok(text) => self.visit_text(Cow::Borrowed(text), visitor),
+            Head::Binary(bytes) => match from_utf8(bytes) {
+                Ok(text) => self.visit_borrowed(text, visitor),
                 Err(_) => self.visit_bytes(bytes, visitor),
             },
             Head::Nil | Head::Bytes(_) | Head::List(_) => self.visit_list(head, visitor),
             Head::Tuple(arity) => self.visit_tuple(arity, visitor),
-            Head::Map(entries) => self.visit_map(entries, visitor),
+            Head::Map(entries) => self.visit_map(entries, &[], visitor),
             Head::Bits(..) | Head::Opaque(_) => Err(mismatch(&head, &visitor)),
         }
     }
@@ -155,10 +174,16 @@ impl<'de, 'b> Deserializer<'de, 'b> {
         Ok(value)
     }
 
-    fn visit_map<V: Visitor<'de>>(&mut self, entries: usize, visitor: V) -> Result<V::Value> {
+    fn visit_map<V: Visitor<'de>>(
+        &mut self,
+        entries: usize,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
         self.reader.enter()?;
         let mut map = Entries {
-            seen: SeenKeys::new(entries),
+            fields: Fields::new(fields),
+            seen: SeenKeys::new(entries, &mut self.reader)?,
             key: self.reader.position(),
             de: self,
             left: entries,
@@ -167,6 +192,14 @@ impl<'de, 'b> Deserializer<'de, 'b> {
         map.finish()?;
         self.reader.leave();
         Ok(value)
+    }
+
+    /// The elements of a map.
+    fn entries(&mut self, expected: &dyn Expected) -> Result<usize> {
+        match self.reader.head()? {
+            Head::Map(entries) => Ok(entries),
+            head => Err(mismatch(&head, expected)),
+        }
     }
 }
 
@@ -188,29 +221,41 @@ pub(crate) fn visit_big<'de, V: Visitor<'de>>(
 }
 
 /// An "invalid type" error that names what was found as Erlang would.
-pub(crate) fn mismatch<'de, V: Visitor<'de>>(head: &Head<'_>, visitor: &V) -> Error {
+#[cold]
+pub(crate) fn mismatch(head: &Head<'_>, expected: &dyn Expected) -> Error {
     match head {
         Head::Atom(text) => {
             let atom = Term::atom(&**text);
-            wrong(format_args!("atom `{atom}`"), visitor)
+            wrong(format_args!("atom `{atom}`"), expected)
         }
-        Head::Integer(value) => Error::invalid_type(Unexpected::Signed(*value), visitor),
-        Head::Float(value) => Error::invalid_type(Unexpected::Float(*value), visitor),
-        Head::Big(..) => wrong("a big integer", visitor),
-        Head::Binary(bytes) => match core::str::from_utf8(bytes) {
-            Ok(text) => Error::invalid_type(Unexpected::Str(text), visitor),
-            Err(_) => wrong("a binary that is not UTF-8", visitor),
+        Head::Integer(value) => Error::invalid_type(Unexpected::Signed(*value), expected),
+        Head::Float(value) => Error::invalid_type(Unexpected::Float(*value), expected),
+        Head::Big(..) => wrong("a big integer", expected),
+        Head::Binary(bytes) => match from_utf8(bytes) {
+            Ok(text) => Error::invalid_type(Unexpected::Str(text), expected),
+            Err(_) => wrong("a binary that is not UTF-8", expected),
         },
-        Head::Bits(..) => wrong("a bit string", visitor),
-        Head::Nil | Head::Bytes(_) | Head::List(_) => wrong("a list", visitor),
-        Head::Tuple(arity) => wrong(format_args!("a tuple of {arity}"), visitor),
-        Head::Map(_) => wrong("a map", visitor),
-        Head::Opaque(_) => wrong("a pid, port, reference or fun", visitor),
+        Head::Bits(..) => wrong("a bit string", expected),
+        Head::Nil | Head::Bytes(_) | Head::List(_) => wrong("a list", expected),
+        Head::Tuple(arity) => wrong(format_args!("a tuple of {arity}"), expected),
+        Head::Map(_) => wrong("a map", expected),
+        Head::Opaque(_) => wrong("a pid, port, reference or fun", expected),
     }
 }
 
-fn wrong<'de, V: Visitor<'de>>(found: impl Display, visitor: &V) -> Error {
-    Error::invalid_type(Unexpected::Other(&found.to_string()), visitor)
+fn wrong(found: impl Display, expected: &dyn Expected) -> Error {
+    Error::invalid_type(Unexpected::Other(&found.to_string()), expected)
+}
+
+macro_rules! deserialize_integers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            match self.reader.short_integer() {
+                Some(value) => visitor.visit_i64(value),
+                None => self.deserialize_any(visitor),
+            }
+        }
+    )*};
 }
 
 impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
@@ -222,13 +267,8 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.reader.head()? {
-            Head::Binary(bytes) => match core::str::from_utf8(bytes) {
-                Ok(text) => self.visit_text(Cow::Borrowed(text), visitor),
-                Err(_) => Err(mismatch(&Head::Binary(bytes), &visitor)),
-            },
-            head => Err(mismatch(&head, &visitor)),
-        }
+        let text = self.text(&visitor)?;
+        self.visit_borrowed(text, visitor)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -238,17 +278,27 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
         }
     }
 
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.reader.atom_among(&["false", "true"], 0) {
+            Some(index) => visitor.visit_bool(index == 1),
+            None => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         if !self.reader.is_at_atom()? {
             return visitor.visit_some(self);
         }
-        let before = self.reader.clone();
-        match self.reader.head()? {
-            Head::Atom(text) if text == "nil" => visitor.visit_none(),
-            _ => {
-                self.reader = before;
-                visitor.visit_some(self)
+        if self.reader.is_atom("nil") {
+            return visitor.visit_none();
+        }
+        let mut ahead = self.reader.again(self.reader.position());
+        match ahead.head()? {
+            Head::Atom(text) if text == "nil" => {
+                self.reader.skip()?;
+                visitor.visit_none()
             }
+            _ => visitor.visit_some(self),
         }
     }
 
@@ -276,6 +326,8 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
             TERM_TOKEN => {
                 let start = self.reader.position();
                 self.reader.skip()?;
+                // It may lie in a collection that has doubled, and is there twice while it moves.
+                self.reader.spend_memory(2)?;
                 self.visit_bytes(self.reader.since(start), visitor)
             }
             ATOM_TOKEN => match self.reader.head()? {
@@ -311,32 +363,34 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.reader.head()? {
-            Head::Map(entries) => self.visit_map(entries, visitor),
-            head => Err(mismatch(&head, &visitor)),
-        }
+        let entries = self.entries(&visitor)?;
+        self.visit_map(entries, &[], visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        self.deserialize_map(visitor)
+        let entries = self.entries(&visitor)?;
+        self.visit_map(entries, fields, visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
+        if let Some(index) = self.reader.atom_among(variants, 0) {
+            return visitor.visit_enum(variants[index].into_deserializer());
+        }
         match self.reader.head()? {
             Head::Atom(text) => visitor.visit_enum(text.into_deserializer()),
             Head::Tuple(arity @ 1..) => {
                 self.reader.enter()?;
-                let value = visitor.visit_enum(TaggedTuple { de: self, arity })?;
+                let value = visitor.visit_enum(TaggedTuple { de: self, arity, variants })?;
                 self.reader.leave();
                 Ok(value)
             }
@@ -372,7 +426,12 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
         self.deserialize_bytes(visitor)
     }
 
-    forward_to_deserialize_any! { bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 }
+    deserialize_integers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+    }
+
+    forward_to_deserialize_any! { f32 f64 }
 }
 
 /// The elements of a list or a tuple.
@@ -395,25 +454,20 @@ impl Elements<'_, '_, '_> {
         Ok(self.left > 0 || !self.bytes.is_empty())
     }
 
+    #[cold]
     fn follow_tail(&mut self) -> Result<()> {
-        if let Tail::Elements(more) = self.de.reader.tail()? {
-            self.left = more;
-            return Ok(());
-        }
-        self.chained = false;
-        match self.de.reader.head()? {
-            Head::Nil => Ok(()),
-            Head::Bytes(bytes) => {
+        match self.de.reader.piece()? {
+            Piece::Elements(count) => self.left = count,
+            Piece::Bytes(bytes) => {
                 self.bytes = bytes;
-                Ok(())
+                self.chained = false;
             }
-            Head::List(more) => {
-                self.left = more;
-                self.chained = true;
-                Ok(())
-            }
-            _ => Err(Error::custom("an improper list, expected a proper one")),
+            Piece::Tail => match self.de.reader.head()? {
+                Head::Nil => self.chained = false,
+                _ => return Err(Error::custom("an improper list, expected a proper one")),
+            },
         }
+        Ok(())
     }
 
     /// Everything must have been taken.
@@ -437,6 +491,7 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
         }
         let index = self.index;
         self.index += 1;
+        let start = self.de.reader.position();
         let result = if let [byte, rest @ ..] = self.bytes {
             self.bytes = rest;
             seed.deserialize(byte.into_deserializer())
@@ -444,7 +499,8 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
             self.left -= 1;
             seed.deserialize(&mut *self.de)
         };
-        result.map(Some).map_err(|error: Error| error.below_index(index))
+        let within = |error: Error| error.in_term_at(start).below_index(index);
+        result.map(Some).map_err(within)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -456,25 +512,52 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
 struct Entries<'x, 'de, 'b> {
     de: &'x mut Deserializer<'de, 'b>,
     left: usize,
+    fields: Fields,
+    /// The keys that are not fields.
     seen: SeenKeys,
     /// Where the last key starts.
     key: usize,
 }
 
+/// The fields that a struct says it has. Atoms that name one are found here, which spares
+/// looking at their letters once more; it is also how a field is known that comes twice.
+struct Fields {
+    names: &'static [&'static str],
+    seen: u64,
+    /// The one that is next if they are in order.
+    next: usize,
+}
+
+impl Fields {
+    fn new(names: &'static [&'static str]) -> Self {
+        // More than there are bits are keys like any other.
+        let names = if names.len() <= 64 { names } else { &[] };
+        Self { names, seen: 0, next: 0 }
+    }
+
+    /// Notes a field. Whether it is new.
+    #[inline]
+    fn note(&mut self, index: usize) -> bool {
+        let bit = 1 << index;
+        let new = self.seen & bit == 0;
+        self.seen |= bit;
+        self.next = index + 1;
+        new
+    }
+}
+
 impl Entries<'_, '_, '_> {
-    fn finish(mut self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         if self.left > 0 {
             return Err(Error::custom(format_args!("{} entries too many", self.left)));
         }
-        self.seen.finish(&self.de.reader).map_err(Error::from)
+        self.seen.finish(&mut self.de.reader).map_err(Error::from)
     }
 
-    /// The key of the value that failed, as a step of a path.
-    fn key_text(&self) -> String {
-        match read_term(&mut self.de.reader.again(self.key)) {
-            Ok(key) => key.step(),
-            Err(_) => "?".to_owned(),
-        }
+    /// The error at the last key or its value.
+    #[cold]
+    fn within(&self, error: Error, start: usize) -> Error {
+        error.in_term_at(start).below(self.de.reader.key_step(self.key))
     }
 }
 
@@ -487,16 +570,28 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
         }
         self.left -= 1;
         self.key = self.de.reader.position();
-        let key = seed.deserialize(&mut *self.de)?;
-        if let Err(error) = self.seen.add(&mut self.de.reader, self.key) {
-            return Err(Error::from(error).below_key(self.key_text()));
+        let Fields { names, next, .. } = self.fields;
+        let index = match self.de.reader.atom_among(names, next) {
+            None if !names.is_empty() => self.de.reader.odd_atom_among(names)?,
+            index => index,
+        };
+        if let Some(index) = index {
+            if !self.fields.note(index) {
+                return Err(duplicate(&self.de.reader, self.key).into());
+            }
+            let name = BorrowedStrDeserializer::new(names[index]);
+            let key = seed.deserialize(name).map_err(|error| self.within(error, self.key))?;
+            return Ok(Some(key));
         }
+        let key = seed.deserialize(&mut *self.de).map_err(|error| self.within(error, self.key))?;
+        self.seen.add(&mut self.de.reader, self.key)?;
         Ok(Some(key))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
+        let start = self.de.reader.position();
         let result = seed.deserialize(&mut *self.de);
-        result.map_err(|error| error.below_key(self.key_text()))
+        result.map_err(|error| self.within(error, start))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -508,6 +603,7 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
 struct TaggedTuple<'x, 'de, 'b> {
     de: &'x mut Deserializer<'de, 'b>,
     arity: usize,
+    variants: &'static [&'static str],
 }
 
 impl<'x, 'de, 'b> EnumAccess<'de> for TaggedTuple<'x, 'de, 'b> {
@@ -515,12 +611,17 @@ impl<'x, 'de, 'b> EnumAccess<'de> for TaggedTuple<'x, 'de, 'b> {
     type Variant = TaggedContent<'x, 'de, 'b>;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant)> {
-        let Self { de, arity } = self;
-        let tag = match de.reader.head()? {
-            Head::Atom(text) => text,
-            _ => return Err(untagged()),
+        let Self { de, arity, variants } = self;
+        let start = de.reader.position();
+        let tag = match de.reader.atom_among(variants, 0) {
+            Some(index) => Cow::Borrowed(variants[index]),
+            None => match de.reader.head()? {
+                Head::Atom(text) => text,
+                _ => return Err(untagged().in_term_at(start)),
+            },
         };
-        let variant = seed.deserialize(IntoDeserializer::<Error>::into_deserializer(&*tag))?;
+        let variant = seed.deserialize(IntoDeserializer::<Error>::into_deserializer(&*tag));
+        let variant = variant.map_err(|error| error.in_term_at(start))?;
         let content = TaggedContent { de, tag, left: arity - 1 };
         Ok((variant, content))
     }
@@ -531,6 +632,14 @@ struct TaggedContent<'x, 'de, 'b> {
     de: &'x mut Deserializer<'de, 'b>,
     tag: Cow<'b, str>,
     left: usize,
+}
+
+impl TaggedContent<'_, '_, '_> {
+    /// The error in what follows the tag.
+    #[cold]
+    fn within(&self, error: Error, start: usize) -> Error {
+        error.in_term_at(start).below_name(&self.tag)
+    }
 }
 
 /// A variant's tuple must have `expected` elements after its tag.
@@ -559,18 +668,19 @@ impl<'de> VariantAccess<'de> for TaggedContent<'_, 'de, '_> {
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
         must_have(1, self.left, &self.tag)?;
+        let start = self.de.reader.position();
         let result = seed.deserialize(&mut *self.de);
-        result.map_err(|error| error.below_key(&*self.tag))
+        result.map_err(|error| self.within(error, start))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value> {
         must_have(length, self.left, &self.tag)?;
+        let start = self.de.reader.position();
         let mut elements =
-            Elements { de: self.de, left: length, bytes: &[], chained: false, index: 0 };
-        let value =
-            visitor.visit_seq(&mut elements).map_err(|error| error.below_key(&*self.tag))?;
-        elements.finish()?;
-        Ok(value)
+            Elements { de: &mut *self.de, left: length, bytes: &[], chained: false, index: 0 };
+        let result = visitor.visit_seq(&mut elements);
+        let result = result.and_then(|value| elements.finish().map(|()| value));
+        result.map_err(|error| self.within(error, start))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -579,18 +689,8 @@ impl<'de> VariantAccess<'de> for TaggedContent<'_, 'de, '_> {
         visitor: V,
     ) -> Result<V::Value> {
         must_have(1, self.left, &self.tag)?;
+        let start = self.de.reader.position();
         let result = de::Deserializer::deserialize_struct(&mut *self.de, "", fields, visitor);
-        result.map_err(|error| error.below_key(&*self.tag))
+        result.map_err(|error| self.within(error, start))
     }
-}
-
-/// The budget is checked again where a term is read from bytes that were admitted before.
-pub(crate) fn term_from_admitted(
-    bytes: &[u8],
-) -> core::result::Result<Term<'_>, crate::DecodeError> {
-    let limits = Limits { bytes_max: usize::MAX, depth_max: usize::MAX, nodes_max: usize::MAX };
-    let mut reader = Reader::new(bytes, &limits)?;
-    let term = read_term(&mut reader)?;
-    reader.finish()?;
-    Ok(term)
 }

@@ -2,13 +2,15 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::result::Result as StdResult;
 
-use crate::error::{DecodeError, DecodeErrorKind};
+use crate::error::{DecodeError, Step};
 use crate::inflate::{Content, open};
 use crate::integer::BigInteger;
-use crate::keys;
 use crate::limits::Limits;
+use crate::list::{Piece, Pieces};
 use crate::reader::{Head, Reader, Result};
+use crate::seen::SeenKeys;
 use crate::term::{Opaque, Term};
 
 /// Reads one term, version byte included, within the default [`Limits`].
@@ -18,7 +20,7 @@ use crate::term::{Opaque, Term};
 /// # Errors
 ///
 /// Anything but exactly one well-formed term.
-pub fn decode(bytes: &[u8]) -> Result<Term<'_>> {
+pub fn decode(bytes: &[u8]) -> StdResult<Term<'_>, DecodeError> {
     decode_with(bytes, &Limits::default())
 }
 
@@ -27,14 +29,23 @@ pub fn decode(bytes: &[u8]) -> Result<Term<'_>> {
 /// # Errors
 ///
 /// Anything but exactly one well-formed term within `limits`.
-pub fn decode_with<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Term<'a>> {
+pub fn decode_with<'a>(bytes: &'a [u8], limits: &Limits) -> StdResult<Term<'a>, DecodeError> {
+    read(bytes, limits).map_err(|error| *error)
+}
+
+fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Term<'a>> {
     match open(bytes, limits)? {
         Content::Plain(mut reader) => read_last_term(&mut reader),
-        Content::Inflated(content) => {
-            let mut reader = Reader::new(&content, limits)?;
-            read_last_term(&mut reader).map(Term::into_owned)
+        Content::Inflated(content, budget) => {
+            let term = read_last_term(&mut budget.instead(&content))?;
+            Ok(term.into_owned())
         }
     }
+}
+
+/// Reads one term that was made or checked by this crate, without version byte.
+pub(crate) fn read_admitted(bytes: &[u8]) -> Result<Term<'_>> {
+    read_last_term(&mut Reader::admitted(bytes))
 }
 
 fn read_last_term<'b>(reader: &mut Reader<'b>) -> Result<Term<'b>> {
@@ -55,16 +66,18 @@ pub(crate) fn read_term<'b>(reader: &mut Reader<'b>) -> Result<Term<'b>> {
         Head::Nil => Term::List(Vec::new()),
         Head::Bytes(bytes) => Term::list(bytes.iter().copied()),
         Head::Opaque(encoded) => Term::Opaque(Opaque::new(encoded)),
-        Head::Tuple(arity) => {
-            reader.enter()?;
-            let mut elements = Vec::with_capacity(arity);
-            read_elements(reader, arity, &mut elements)?;
-            reader.leave();
-            Term::Tuple(elements)
-        }
+        Head::Tuple(arity) => read_tuple(reader, arity)?,
         Head::List(length) => read_list(reader, length)?,
         Head::Map(length) => read_map(reader, length)?,
     })
+}
+
+fn read_tuple<'b>(reader: &mut Reader<'b>, arity: usize) -> Result<Term<'b>> {
+    reader.enter()?;
+    let mut elements = Vec::with_capacity(arity);
+    read_elements(reader, arity, &mut elements)?;
+    reader.leave();
+    Ok(Term::Tuple(elements))
 }
 
 fn read_elements<'b>(
@@ -73,66 +86,45 @@ fn read_elements<'b>(
     elements: &mut Vec<Term<'b>>,
 ) -> Result<()> {
     for _ in 0..count {
-        elements.push(read_term(reader)?);
+        let element = read_term(reader);
+        elements.push(element.map_err(|error| error.below(Step::Index(elements.len())))?);
     }
     Ok(())
 }
 
-/// A tail that is a list again continues this one: no recursion, and one `Vec`.
 fn read_list<'b>(reader: &mut Reader<'b>, length: usize) -> Result<Term<'b>> {
     reader.enter()?;
+    let mut pieces = Pieces::new(length);
     let mut elements = Vec::with_capacity(length);
-    let mut more = length;
-    let tail = loop {
-        read_elements(reader, more, &mut elements)?;
-        match reader.tail()? {
-            Tail::Elements(count) => more = count,
-            Tail::Term => break read_term(reader)?,
+    read_elements(reader, length, &mut elements)?;
+    let list = loop {
+        let piece = pieces.next(reader)?;
+        elements.reserve_exact(pieces.room() - elements.len());
+        match piece {
+            Piece::Elements(count) => read_elements(reader, count, &mut elements)?,
+            Piece::Bytes(bytes) => {
+                elements.extend(bytes.iter().copied().map(Term::from));
+                break Term::List(elements);
+            }
+            Piece::Tail => break Term::from_list(elements, read_term(reader)?),
         }
     };
     reader.leave();
-    Ok(Term::from_list(elements, tail))
-}
-
-/// What comes after the elements of a list.
-pub(crate) enum Tail {
-    /// That many elements more, then another tail.
-    Elements(usize),
-    /// Something else.
-    Term,
-}
-
-impl Reader<'_> {
-    /// Looks at what follows the elements of a list.
-    pub(crate) fn tail(&mut self) -> Result<Tail> {
-        if self.peek()? != crate::tag::LIST_EXT {
-            return Ok(Tail::Term);
-        }
-        let before = self.clone();
-        match self.head()? {
-            Head::List(length) => Ok(Tail::Elements(length)),
-            // A list of no elements, whose own tail is something else.
-            _ => {
-                *self = before;
-                Ok(Tail::Term)
-            }
-        }
-    }
+    Ok(list)
 }
 
 fn read_map<'b>(reader: &mut Reader<'b>, length: usize) -> Result<Term<'b>> {
     reader.enter()?;
-    let start = reader.position();
+    let mut seen = SeenKeys::new(length, reader)?;
     let mut entries = Vec::with_capacity(length);
     for _ in 0..length {
+        let start = reader.position();
         let key = read_term(reader)?;
-        entries.push((key, read_term(reader)?));
+        seen.add(reader, start)?;
+        let value = read_term(reader).map_err(|error| error.below(key.step()))?;
+        entries.push((key, value));
     }
-    let (found, cost) = keys::has_duplicates(&entries);
-    if found {
-        return Err(DecodeError { kind: DecodeErrorKind::DuplicateKey, offset: start });
-    }
-    reader.spend(cost)?;
+    seen.finish(reader)?;
     reader.leave();
     Ok(Term::Map(entries))
 }

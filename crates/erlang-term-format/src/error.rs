@@ -1,22 +1,45 @@
 //! What can be wrong with bytes, with a value, and where.
 
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write as _};
 
+use serde::de::{Expected, Unexpected};
 use thiserror::Error as ThisError;
 
 /// Input that is not a well-formed term within its limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-#[error("{kind} at byte {offset}")]
+///
+/// Its text starts with the path when there is one:
+/// `containers[1].env: a map has the same key twice at byte 213`.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[error("{path}{}{kind} at byte {offset}", path.separator())]
+#[non_exhaustive]
 pub struct DecodeError {
     /// What is wrong.
     pub kind: DecodeErrorKind,
     /// Where, counted from the start of the input. Inside a compressed term it counts from
     /// the start of what was inflated.
     pub offset: usize,
+    path: Path,
+}
+
+impl DecodeError {
+    #[cold]
+    pub(crate) fn new(offset: usize, kind: DecodeErrorKind) -> Box<Self> {
+        Box::new(Self { kind, offset, path: Path::default() })
+    }
+
+    /// The error below `step`.
+    pub(crate) fn below(mut self: Box<Self>, step: Step) -> Box<Self> {
+        self.path.steps.push(step);
+        self
+    }
+
+    /// Where in the term, as `containers[1].limits.cpu`; empty at the top.
+    pub fn path(&self) -> String {
+        self.path.text()
+    }
 }
 
 /// The ways in which input can be wrong.
@@ -46,6 +69,13 @@ pub enum DecodeErrorKind {
     #[error("more than {max} terms")]
     TooManyNodes {
         /// `nodes_max`.
+        max: usize,
+    },
+    /// It would take more memory than an input of its length may; see
+    /// [`Limits`](crate::Limits).
+    #[error("more than the {max} bytes of memory allowed for its length")]
+    TooMuchMemory {
+        /// The memory that it may take, in bytes.
         max: usize,
     },
     /// Containers are nested deeper than `depth_max`.
@@ -126,9 +156,10 @@ pub enum EncodeError {
 
 /// A value that cannot be read from a term or written as one, and where in the value.
 ///
-/// Its text starts with the path when there is one:
-/// `containers[1].limits.cpu: invalid type: string "a", expected u64`.
+/// Its text starts with the path when there is one, and ends with the place in the input:
+/// `containers[1].limits.cpu: invalid type: string "a", expected u64 at byte 213`.
 #[derive(Clone, Debug, ThisError)]
+#[error("{}{}{}{}", inner.path, inner.path.separator(), inner.cause, At(inner.offset))]
 pub struct Error {
     inner: Box<Inner>,
 }
@@ -136,83 +167,100 @@ pub struct Error {
 #[derive(Clone, Debug)]
 struct Inner {
     cause: Cause,
-    /// Innermost step first.
-    steps: Vec<Step>,
+    /// Where in the input, if there is one.
+    offset: Option<usize>,
+    path: Path,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, ThisError)]
 enum Cause {
-    Decode(DecodeError),
+    #[error(transparent)]
+    Decode(DecodeErrorKind),
+    #[error(transparent)]
     Encode(EncodeError),
+    #[error("{0}")]
     Message(String),
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
 impl Error {
+    #[cold]
     fn new(cause: Cause) -> Self {
-        Self { inner: Box::new(Inner { cause, steps: Vec::new() }) }
+        Self { inner: Box::new(Inner { cause, offset: None, path: Path::default() }) }
     }
 
-    /// The error below `key`.
-    pub(crate) fn below_key(mut self, key: impl Into<String>) -> Self {
-        self.inner.steps.push(Step::Key(key.into()));
+    /// The error below `step`.
+    #[cold]
+    pub(crate) fn below(mut self, step: Step) -> Self {
+        self.inner.path.steps.push(step);
         self
     }
 
+    /// The error below `key`, which is a name in the user's own program.
+    #[cold]
+    pub(crate) fn below_name(self, key: &str) -> Self {
+        self.below(Step::Key(key.into()))
+    }
+
     /// The error below element `index`.
-    pub(crate) fn below_index(mut self, index: usize) -> Self {
-        self.inner.steps.push(Step::Index(index));
+    #[cold]
+    pub(crate) fn below_index(self, index: usize) -> Self {
+        self.below(Step::Index(index))
+    }
+
+    /// The error in the term that starts at `offset`, unless a more exact place is known.
+    #[cold]
+    pub(crate) fn in_term_at(mut self, offset: usize) -> Self {
+        self.inner.offset.get_or_insert(offset);
         self
     }
 
     /// Where in the value, as `containers[1].limits.cpu`; empty at the top.
     pub fn path(&self) -> String {
-        let mut path = String::new();
-        for step in self.inner.steps.iter().rev() {
-            match step {
-                Step::Key(key) if path.is_empty() => path.push_str(key),
-                Step::Key(key) => path.extend([".", key]),
-                Step::Index(index) => path.push_str(&format!("[{index}]")),
-            }
-        }
-        path
+        self.inner.path.text()
     }
 
-    /// What is wrong, without the path.
+    /// Where in the input, counted from its start, or for a compressed term from the start of
+    /// what was inflated. It is where the term starts that is no such value, or the very byte
+    /// that no term can have there. `None` if no input was read.
+    pub fn offset(&self) -> Option<usize> {
+        self.inner.offset
+    }
+
+    /// What is wrong, without path and offset.
     pub fn message(&self) -> String {
-        match &self.inner.cause {
-            Cause::Decode(error) => error.to_string(),
-            Cause::Encode(error) => error.to_string(),
-            Cause::Message(message) => message.clone(),
-        }
+        let mut message = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = write!(message, "{}", self.inner.cause);
+        message
     }
 
-    /// The malformed input behind this error, if that is what it is.
-    pub fn decode_error(&self) -> Option<DecodeError> {
+    /// What is wrong with the input, if it is not well-formed or beyond the limits.
+    pub fn decode_error(&self) -> Option<DecodeErrorKind> {
         match self.inner.cause {
-            Cause::Decode(error) => Some(error),
+            Cause::Decode(kind) => Some(kind),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Error {
+/// The end of an error's text.
+struct At(Option<usize>);
+
+impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.inner.steps.is_empty() {
-            write!(f, "{}: ", self.path())?;
+        match self.0 {
+            Some(offset) => write!(f, " at byte {offset}"),
+            None => Ok(()),
         }
-        f.write_str(&self.message())
     }
 }
 
-impl From<DecodeError> for Error {
-    fn from(error: DecodeError) -> Self {
-        Self::new(Cause::Decode(error))
+impl From<Box<DecodeError>> for Error {
+    #[cold]
+    fn from(error: Box<DecodeError>) -> Self {
+        let DecodeError { kind, offset, path } = *error;
+        let offset = Some(offset);
+        Self { inner: Box::new(Inner { cause: Cause::Decode(kind), offset, path }) }
     }
 }
 
@@ -223,13 +271,108 @@ impl From<EncodeError> for Error {
 }
 
 impl serde::de::Error for Error {
+    #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(Cause::Message(message.to_string()))
+        Self::new(Cause::Message(short(&message, MESSAGE_BYTES_MAX)))
+    }
+
+    #[cold]
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        match found {
+            Unexpected::Str(text) if text.len() > QUOTED_BYTES_MAX => {
+                let start = &text[..text.floor_char_boundary(QUOTED_BYTES_MAX)];
+                let bytes = text.len();
+                Self::custom(format_args!(
+                    "invalid type: string of {bytes} bytes, {start:?}..., expected {expected}"
+                ))
+            }
+            _ => Self::custom(format_args!("invalid type: {found}, expected {expected}")),
+        }
     }
 }
 
 impl serde::ser::Error for Error {
+    #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(Cause::Message(message.to_string()))
+        Self::new(Cause::Message(short(&message, MESSAGE_BYTES_MAX)))
+    }
+}
+
+/// The way from the whole to a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Path {
+    /// Innermost first.
+    steps: Vec<Step>,
+}
+
+/// One step of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Step {
+    /// The step to what a map holds at `key`.
+    pub(crate) fn key(key: &impl fmt::Display) -> Self {
+        Self::Key(short(key, KEY_BYTES_MAX))
+    }
+}
+
+impl Path {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{self}");
+        text
+    }
+
+    /// What stands between the path and what is wrong.
+    fn separator(&self) -> &'static str {
+        if self.steps.is_empty() { "" } else { ": " }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut dot = "";
+        for step in self.steps.iter().rev() {
+            match step {
+                Step::Key(key) => write!(f, "{dot}{key}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+            dot = ".";
+        }
+        Ok(())
+    }
+}
+
+/// Longest message that is kept. It may quote the input, which is as long as it likes.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// Longest text that is quoted: what was expected comes after it, and matters more.
+const QUOTED_BYTES_MAX: usize = 64;
+/// Longest key that is kept.
+const KEY_BYTES_MAX: usize = 64;
+
+/// The text of `value`, cut off after `bytes_max`.
+fn short(value: &impl fmt::Display, bytes_max: usize) -> String {
+    let mut short = Short { text: String::new(), bytes_max };
+    if write!(short, "{value}").is_err() {
+        short.text.push('…');
+    }
+    short.text
+}
+
+/// Takes so many bytes of text, and then is full.
+struct Short {
+    text: String,
+    bytes_max: usize,
+}
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes_max - self.text.len();
+        self.text.push_str(&text[..text.floor_char_boundary(room)]);
+        if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
     }
 }

@@ -50,7 +50,8 @@ impl<'de> Value<'de> {
             Term::Float(value) => Head::Float(*value),
             Term::Binary(bytes) => Head::Binary(bytes),
             Term::BitString { bytes, last_bits } => Head::Bits(bytes, *last_bits),
-            Term::List(elements) | Term::ImproperList(elements, _) => Head::List(elements.len()),
+            Term::List(elements) => Head::List(elements.len()),
+            Term::ImproperList(elements, _) => Head::List(elements.len()),
             Term::Tuple(elements) => Head::Tuple(elements.len()),
             Term::Map(entries) => Head::Map(entries.len()),
             Term::Opaque(opaque) => Head::Opaque(&opaque.encoded),
@@ -285,7 +286,7 @@ impl<'de> MapAccess<'de> for &mut Entries<'de> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
         let (key, value) = self.entry.expect("serde asks for a key, then for its value");
         let result = seed.deserialize(Value(value));
-        result.map_err(|error| error.below_key(key.step()))
+        result.map_err(|error| error.below(key.step()))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -326,13 +327,13 @@ impl<'de> VariantAccess<'de> for Tagged<'de> {
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
         must_have(1, self.content.len(), self.tag())?;
         let result = seed.deserialize(Value(&self.content[0]));
-        result.map_err(|error| error.below_key(self.tag()))
+        result.map_err(|error| error.below_name(self.tag()))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value> {
         must_have(length, self.content.len(), self.tag())?;
         let result = visit_seq(self.content, visitor);
-        result.map_err(|error| error.below_key(self.tag()))
+        result.map_err(|error| error.below_name(self.tag()))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -343,6 +344,6 @@ impl<'de> VariantAccess<'de> for Tagged<'de> {
         must_have(1, self.content.len(), self.tag())?;
         let content = Value(&self.content[0]);
         let result = de::Deserializer::deserialize_struct(content, "", fields, visitor);
-        result.map_err(|error| error.below_key(self.tag()))
+        result.map_err(|error| error.below_name(self.tag()))
     }
 }

@@ -10,8 +10,8 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-use crate::error::DecodeErrorKind as Kind;
-use crate::limits::Limits;
+use crate::error::{DecodeError, DecodeErrorKind as Kind};
+use crate::limits::{Limits, NODE_BYTES};
 use crate::reader::{Reader, Result};
 use crate::tag;
 
@@ -19,8 +19,8 @@ use crate::tag;
 pub(crate) enum Content<'b> {
     /// In the input.
     Plain(Reader<'b>),
-    /// In what the input inflated to.
-    Inflated(Vec<u8>),
+    /// In what the input inflated to, and the reader that has what may still be spent.
+    Inflated(Vec<u8>, Reader<'b>),
 }
 
 /// Deflate never makes more of one byte.
@@ -31,30 +31,29 @@ pub(crate) fn open<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Content<'b>> 
     let mut reader = Reader::new(bytes, limits)?;
     match reader.u8()? {
         tag::VERSION => {}
-        version => {
-            let error = reader.again(0).error(Kind::Version(version));
-            return Err(error);
-        }
+        version => return Err(DecodeError::new(0, Kind::Version(version))),
     }
     if reader.peek()? != tag::COMPRESSED {
         return Ok(Content::Plain(reader));
     }
     reader.u8()?;
     let claimed = reader.u32_length()?;
-    inflate(&mut reader, claimed, limits).map(Content::Inflated)
+    let content = inflate(&mut reader, claimed, limits)?;
+    Ok(Content::Inflated(content, reader))
 }
 
-/// Inflates to exactly `claimed` bytes, which must be possible and allowed.
+/// Inflates to exactly `claimed` bytes, which must be possible, allowed and paid.
 fn inflate(reader: &mut Reader<'_>, claimed: usize, limits: &Limits) -> Result<Vec<u8>> {
     if claimed > limits.bytes_max {
         let (bytes, max) = (claimed, limits.bytes_max);
         return Err(reader.error(Kind::TooLarge { bytes, max }));
     }
-    let at = reader.clone();
     let stream = reader.rest();
     if claimed > stream.len().saturating_mul(RATIO_MAX) {
-        return Err(at.error(Kind::CompressedSize { claimed }));
+        return Err(reader.error(Kind::CompressedSize { claimed }));
     }
+    // Once for what it inflates to, and once for what is made of that, which cannot borrow.
+    reader.spend_memory(claimed.saturating_mul(2).div_ceil(NODE_BYTES))?;
     let mut content = vec![0; claimed];
     let flags = TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
     let mut state = Box::new(DecompressorOxide::new());
@@ -62,11 +61,11 @@ fn inflate(reader: &mut Reader<'_>, claimed: usize, limits: &Limits) -> Result<V
     match status {
         TINFLStatus::Done if written == claimed && consumed == stream.len() => Ok(content),
         TINFLStatus::Done if written == claimed => {
-            Err(at.error(Kind::TrailingBytes(stream.len() - consumed)))
+            Err(reader.error(Kind::TrailingBytes(stream.len() - consumed)))
         }
         TINFLStatus::Done | TINFLStatus::HasMoreOutput => {
-            Err(at.error(Kind::CompressedSize { claimed }))
+            Err(reader.error(Kind::CompressedSize { claimed }))
         }
-        _ => Err(at.error(Kind::Compressed)),
+        _ => Err(reader.error(Kind::Compressed)),
     }
 }

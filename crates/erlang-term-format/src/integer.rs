@@ -1,6 +1,7 @@
 //! Integers beyond 64 bits: sign and magnitude, as on the wire.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -32,7 +33,7 @@ impl<'a> BigInteger<'a> {
         let big = Self::new(negative, magnitude.into());
         match big.as_i128().map(i64::try_from) {
             Some(Ok(small)) => Term::Integer(small),
-            _ => Term::BigInteger(big),
+            _ => Term::BigInteger(Box::new(big)),
         }
     }
 

@@ -36,10 +36,11 @@
 //!
 //! No input can make it panic, recurse without end, or allocate more than its [`Limits`] say:
 //! every claimed length is checked against the bytes that are left and the nodes that may still
-//! be spent before anything is reserved. A map that has a key twice is refused, wherever it is,
+//! be spent before anything is reserved. All in all it takes at most 32 times the length of the
+//! input and 3 MiB, compressed or not; [`Limits`] says how that is counted. A map that has a key twice is refused, wherever it is,
 //! also in what a type skips.
 //!
-//! An error says where in the value it is, and `expecting` lets a type say what it wants in words
+//! An error says where in the value it is, and where in the input, and `expecting` lets a type say what it wants in words
 //! of its own:
 //!
 //! ```
@@ -146,10 +147,12 @@ mod inflate;
 mod integer;
 mod keys;
 mod limits;
+mod list;
 mod order;
 mod passthrough;
 mod reader;
 mod rules;
+mod seen;
 mod ser;
 mod skip;
 mod tag;

@@ -1,6 +1,23 @@
 //! What a decoder may spend on input that it does not trust.
 
+use crate::term::Term;
+
 /// Bounds that hold before anything is allocated.
+///
+/// # Memory
+///
+/// Decoding takes at most 32 times the length of the input and 3 MiB, whatever the input says.
+/// It counts in terms, of 32 bytes each: an input may take as many as it has bytes, and 65,536
+/// more. A container pays for its elements when its length is read. What takes memory besides
+/// pays too: what a compressed term inflates to, twice, since what is made of it cannot borrow
+/// from it; the keys of maps of more than sixteen while they are compared; and lists that are
+/// written in pieces, since they move as they grow.
+///
+/// So an input that is not compressed has enough for all but the strangest terms, and one that is
+/// may inflate to a megabyte and 16 times its length, less what its terms take.
+///
+/// Types of your own take what they take: an element costs the input one byte or more, and a
+/// `Vec` up to three times its size while it grows.
 ///
 /// ```
 /// use erlang_term_format::{decode_with, Limits};
@@ -21,6 +38,13 @@ pub struct Limits {
     pub nodes_max: usize,
 }
 
+/// What a term takes, and so one node.
+pub(crate) const NODE_BYTES: usize = 32;
+const _: () = assert!(size_of::<Term<'_>>() <= NODE_BYTES);
+
+/// How many terms any input may take the memory of, however short it is.
+const NODES_FREE: usize = 65_536;
+
 impl Limits {
     /// The deepest nesting that any setting allows, so that no input can exhaust the stack.
     pub const DEPTH_CEILING: usize = 256;
@@ -28,6 +52,11 @@ impl Limits {
     /// `depth_max`, bounded by the ceiling.
     pub(crate) fn depth(&self) -> usize {
         self.depth_max.min(Self::DEPTH_CEILING)
+    }
+
+    /// How many terms an input of so many bytes may take the memory of.
+    pub(crate) fn memory(bytes: usize) -> usize {
+        bytes.saturating_add(NODES_FREE)
     }
 }
 

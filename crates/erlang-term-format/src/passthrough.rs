@@ -15,7 +15,7 @@ use core::ops::Deref;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
-use crate::de::term_from_admitted;
+use crate::decode::read_admitted;
 use crate::encode::write_term;
 use crate::integer::BigInteger;
 use crate::term::Term;
@@ -190,11 +190,11 @@ impl<'de: 'a, 'a> Visitor<'de> for EncodedVisitor<'a> {
     }
 
     fn visit_borrowed_bytes<E: serde::de::Error>(self, bytes: &'de [u8]) -> Result<Term<'a>, E> {
-        term_from_admitted(bytes).map_err(E::custom)
+        read_admitted(bytes).map_err(E::custom)
     }
 
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Term<'a>, E> {
-        term_from_admitted(bytes).map(Term::into_owned).map_err(E::custom)
+        read_admitted(bytes).map(Term::into_owned).map_err(E::custom)
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(

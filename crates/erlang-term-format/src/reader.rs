@@ -4,13 +4,17 @@
 //! container. Every limit is checked here, before whoever asks can allocate by it.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::str::from_utf8;
 
-use crate::error::{DecodeError, DecodeErrorKind as Kind};
-use crate::limits::Limits;
+use crate::decode::read_term;
+use crate::error::{DecodeError, DecodeErrorKind as Kind, Step};
+use crate::limits::{Limits, NODE_BYTES};
 use crate::tag;
 
-pub(crate) type Result<T> = core::result::Result<T, DecodeError>;
+/// The error is boxed: it is rare, and what is common shall fit in registers.
+pub(crate) type Result<T> = core::result::Result<T, Box<DecodeError>>;
 
 /// The start of a term. The elements of a container follow in the input.
 #[derive(Clone, Debug)]
@@ -35,111 +39,188 @@ pub(crate) enum Head<'b> {
 }
 
 /// A cursor over untrusted bytes and what may still be spent on them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Reader<'b> {
-    bytes: &'b [u8],
-    position: usize,
+    input: &'b [u8],
+    rest: &'b [u8],
     depth_left: usize,
     nodes_left: usize,
-    /// Terms that the containers around this place still claim, of a byte at least each. What
-    /// is owed to them is not there to be claimed again, or a few bytes deeper and deeper down
-    /// could each reserve memory for all that is left.
-    owed: usize,
-    limits: Limits,
+    /// In nodes, as everything here; see [`Limits`].
+    memory_left: usize,
+    nodes_max: usize,
+    memory_max: usize,
+    depth_max: usize,
+    /// Whether what is read has been read before.
+    is_again: bool,
+    /// Where the keys start of the maps that are being read; see [`crate::seen`].
+    pub(crate) key_starts: Vec<usize>,
 }
 
 impl<'b> Reader<'b> {
-    /// A reader of one term, without version byte.
-    pub(crate) fn new(bytes: &'b [u8], limits: &Limits) -> Result<Self> {
-        let mut reader = Self {
-            bytes,
-            position: 0,
-            depth_left: limits.depth(),
-            nodes_left: limits.nodes_max,
-            owed: 1,
-            limits: *limits,
-        };
-        if bytes.len() > limits.bytes_max {
-            let (bytes, max) = (bytes.len(), limits.bytes_max);
-            return Err(reader.error_at(0, Kind::TooLarge { bytes, max }));
+    /// A reader of one term, or of what is to become one.
+    pub(crate) fn new(input: &'b [u8], limits: &Limits) -> Result<Self> {
+        if input.len() > limits.bytes_max {
+            let (bytes, max) = (input.len(), limits.bytes_max);
+            return Err(DecodeError::new(0, Kind::TooLarge { bytes, max }));
         }
+        let memory_max = Limits::memory(input.len());
+        let mut reader = Self::within(input, limits.nodes_max, memory_max, limits.depth());
         reader.spend(1)?;
         Ok(reader)
     }
 
-    pub(crate) fn position(&self) -> usize {
-        self.position
+    /// A reader of one term that was made or checked by this crate.
+    pub(crate) fn admitted(input: &'b [u8]) -> Self {
+        Self::within(input, usize::MAX, usize::MAX, Limits::DEPTH_CEILING)
     }
 
-    /// The bytes from `start` to here.
-    pub(crate) fn since(&self, start: usize) -> &'b [u8] {
-        &self.bytes[start..self.position]
-    }
-
-    /// A reader of what was read before, at `start`. It has its own budget: nothing there is new.
-    pub(crate) fn again(&self, start: usize) -> Self {
+    fn within(input: &'b [u8], nodes_max: usize, memory_max: usize, depth_max: usize) -> Self {
         Self {
-            bytes: self.bytes,
-            position: start,
-            depth_left: self.limits.depth(),
-            nodes_left: self.limits.nodes_max,
-            owed: 1,
-            limits: self.limits,
+            input,
+            rest: input,
+            depth_left: depth_max,
+            nodes_left: nodes_max,
+            memory_left: memory_max,
+            nodes_max,
+            memory_max,
+            depth_max,
+            is_again: false,
+            key_starts: Vec::new(),
         }
     }
 
-    fn error_at(&self, offset: usize, kind: Kind) -> DecodeError {
-        DecodeError { kind, offset }
+    /// A reader of other bytes with what this one has left.
+    pub(crate) fn instead<'o>(&self, input: &'o [u8]) -> Reader<'o> {
+        Reader {
+            input,
+            rest: input,
+            depth_left: self.depth_max,
+            nodes_left: self.nodes_left,
+            memory_left: self.memory_left,
+            nodes_max: self.nodes_max,
+            memory_max: self.memory_max,
+            depth_max: self.depth_max,
+            is_again: false,
+            key_starts: Vec::new(),
+        }
     }
 
-    pub(crate) fn error(&self, kind: Kind) -> DecodeError {
-        self.error_at(self.position, kind)
+    /// A reader of what was read before, at `start`. Costs nothing: nothing there is new.
+    pub(crate) fn again(&self, start: usize) -> Self {
+        let mut again = self.instead(self.input);
+        again.rest = &self.input[start..];
+        again.is_again = true;
+        again
     }
 
-    fn left(&self) -> usize {
-        self.bytes.len() - self.position
+    /// Whether maps have been searched for keys that are there twice. If keys were searched each
+    /// time that they are looked at, those of maps in keys of maps would be without end.
+    pub(crate) fn is_again(&self) -> bool {
+        self.is_again
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.input.len() - self.rest.len()
+    }
+
+    /// The bytes from `start` to here.
+    #[inline]
+    pub(crate) fn since(&self, start: usize) -> &'b [u8] {
+        &self.input[start..self.position()]
+    }
+
+    /// The bytes from `start` to the end.
+    pub(crate) fn from(&self, start: usize) -> &'b [u8] {
+        &self.input[start..]
+    }
+
+    /// The step of a path to what a map holds at the key that starts there.
+    #[cold]
+    pub(crate) fn key_step(&self, start: usize) -> Step {
+        match read_term(&mut self.again(start)) {
+            Ok(key) => key.step(),
+            Err(_) => Step::key(&"?"),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn error(&self, kind: Kind) -> Box<DecodeError> {
+        DecodeError::new(self.position(), kind)
     }
 
     /// One level down; [`leave`](Self::leave) goes up again.
+    #[inline]
     pub(crate) fn enter(&mut self) -> Result<()> {
         let Some(depth_left) = self.depth_left.checked_sub(1) else {
-            let max = self.limits.depth();
-            return Err(self.error(Kind::TooDeep { max }));
+            return Err(self.error(Kind::TooDeep { max: self.depth_max }));
         };
         self.depth_left = depth_left;
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn leave(&mut self) {
         self.depth_left += 1;
     }
 
-    /// Takes `nodes` from the budget.
+    /// Takes so many terms from both budgets.
+    #[inline]
     pub(crate) fn spend(&mut self, nodes: usize) -> Result<()> {
+        self.spend_work(nodes)?;
+        self.spend_memory(nodes)
+    }
+
+    /// Takes from the budget of terms what looking at so many costs.
+    #[inline]
+    pub(crate) fn spend_work(&mut self, nodes: usize) -> Result<()> {
         let Some(nodes_left) = self.nodes_left.checked_sub(nodes) else {
-            let max = self.limits.nodes_max;
-            return Err(self.error(Kind::TooManyNodes { max }));
+            return Err(self.error(Kind::TooManyNodes { max: self.nodes_max }));
         };
         self.nodes_left = nodes_left;
         Ok(())
     }
 
+    /// Takes from the budget of memory what so many terms need.
+    #[inline]
+    pub(crate) fn spend_memory(&mut self, nodes: usize) -> Result<()> {
+        let Some(memory_left) = self.memory_left.checked_sub(nodes) else {
+            let max = self.memory_max.saturating_mul(NODE_BYTES);
+            return Err(self.error(Kind::TooMuchMemory { max }));
+        };
+        self.memory_left = memory_left;
+        Ok(())
+    }
+
+    /// Gives back what was spent on memory that is free again.
+    #[inline]
+    pub(crate) fn free_memory(&mut self, nodes: usize) {
+        self.memory_left += nodes;
+    }
+
     /// The end of the input must be here.
     pub(crate) fn finish(&self) -> Result<()> {
-        match self.left() {
+        match self.rest.len() {
             0 => Ok(()),
             left => Err(self.error(Kind::TrailingBytes(left))),
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let Some(bytes) = self.bytes[self.position..].first_chunk() else {
-            return Err(self.error_at(self.bytes.len(), Kind::UnexpectedEnd));
+        let Some((bytes, rest)) = self.rest.split_first_chunk() else {
+            return Err(self.ended());
         };
-        self.position += N;
+        self.rest = rest;
         Ok(*bytes)
     }
 
+    #[cold]
+    fn ended(&self) -> Box<DecodeError> {
+        DecodeError::new(self.input.len(), Kind::UnexpectedEnd)
+    }
+
+    #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8> {
         self.array().map(|[byte]| byte)
     }
@@ -148,66 +229,124 @@ impl<'b> Reader<'b> {
         self.array().map(|bytes| u16::from_be_bytes(bytes).into())
     }
 
+    #[inline]
     pub(crate) fn u32_length(&mut self) -> Result<usize> {
         let length = self.array().map(u32::from_be_bytes)?;
         Ok(length.try_into().unwrap_or(usize::MAX))
     }
 
+    #[inline]
     fn u8_length(&mut self) -> Result<usize> {
         self.u8().map(usize::from)
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'b [u8]> {
-        let rest = &self.bytes[self.position..];
-        let Some(taken) = rest.get(..length) else {
-            let (claimed, left) = (length, rest.len());
+        let Some((taken, rest)) = self.rest.split_at_checked(length) else {
+            let (claimed, left) = (length, self.rest.len());
             return Err(self.error(Kind::LengthBeyondEnd { claimed, left }));
         };
-        self.position += length;
+        self.rest = rest;
         Ok(taken)
     }
 
     /// All that is left.
-    pub(crate) fn rest(&mut self) -> &'b [u8] {
-        let rest = &self.bytes[self.position..];
-        self.position = self.bytes.len();
-        rest
+    pub(crate) fn rest(&self) -> &'b [u8] {
+        self.rest
     }
 
-    /// Admits `count` elements of `terms_each`, and charges for them.
+    /// Admits `count` elements of `terms_each`, which take a byte each or more, and charges for
+    /// them.
+    #[inline]
     fn admit(&mut self, count: usize, terms_each: usize) -> Result<usize> {
-        let left = self.left().saturating_sub(self.owed);
+        let left = self.rest.len();
         if count > left / terms_each {
             let claimed = count;
             return Err(self.error(Kind::LengthBeyondEnd { claimed, left }));
         }
-        self.owed += count * terms_each;
         self.spend(count * terms_each)?;
         Ok(count)
     }
 
-    /// Admits the one term that must follow: a tail, or a part.
-    fn admit_one(&mut self) -> Result<()> {
-        self.owed += 1;
-        self.spend(1)
+    /// The tag of the next term, not consumed.
+    #[inline]
+    pub(crate) fn peek(&self) -> Result<u8> {
+        self.rest.first().copied().ok_or_else(|| self.ended())
     }
 
-    /// The tag of the next term, not consumed.
-    pub(crate) fn peek(&self) -> Result<u8> {
-        let tag = self.bytes.get(self.position).copied();
-        tag.ok_or_else(|| self.error(Kind::UnexpectedEnd))
+    /// Reads an integer of one or four bytes, if that is next. Those of other sizes are left to
+    /// [`head`](Self::head), as is everything that the next few do not take.
+    #[inline]
+    pub(crate) fn short_integer(&mut self) -> Option<i64> {
+        match self.rest {
+            [tag::SMALL_INTEGER_EXT, value, rest @ ..] => {
+                self.rest = rest;
+                Some((*value).into())
+            }
+            [tag::INTEGER_EXT, a, b, c, d, rest @ ..] => {
+                self.rest = rest;
+                Some(i32::from_be_bytes([*a, *b, *c, *d]).into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads a binary, if that is next.
+    #[inline]
+    pub(crate) fn binary(&mut self) -> Option<&'b [u8]> {
+        let [tag::BINARY_EXT, a, b, c, d, rest @ ..] = self.rest else { return None };
+        let length = u32::from_be_bytes([*a, *b, *c, *d]).try_into().ok()?;
+        let (bytes, rest) = rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    /// Reads an atom, if that is next and `text`.
+    #[inline]
+    pub(crate) fn is_atom(&mut self, text: &str) -> bool {
+        self.atom_among(&[text], 0).is_some()
+    }
+
+    /// Reads an atom, if that is next and one of `names`; which one. It is probably the one at
+    /// `guess`.
+    #[inline]
+    pub(crate) fn atom_among(&mut self, names: &[&str], guess: usize) -> Option<usize> {
+        let (tag, text, rest) = atom_parts(self.rest)?;
+        let is = |name: &&str| name.as_bytes() == text;
+        let index = match names.get(guess) {
+            Some(name) if is(name) => guess,
+            _ => names.iter().position(is)?,
+        };
+        // The same bytes are another text in Latin-1, unless they are ASCII.
+        if is_latin1(tag) && !text.is_ascii() {
+            return None;
+        }
+        self.rest = rest;
+        Some(index)
+    }
+
+    /// As [`atom_among`](Self::atom_among), for atoms that are written as nobody writes them.
+    #[cold]
+    pub(crate) fn odd_atom_among(&mut self, names: &[&str]) -> Result<Option<usize>> {
+        let Head::Atom(text) = self.again(self.position()).head()? else { return Ok(None) };
+        let index = names.iter().position(|name| *name == text);
+        if index.is_some() {
+            self.skip()?;
+        }
+        Ok(index)
     }
 
     /// Whether the next term may be an atom; a list of no elements may be, by its tail.
+    #[inline]
     pub(crate) fn is_at_atom(&self) -> Result<bool> {
         self.peek().map(|tag| is_atom(tag) || tag == tag::LIST_EXT)
     }
 
     /// Reads the head of the next term.
+    #[inline]
     pub(crate) fn head(&mut self) -> Result<Head<'b>> {
-        let start = self.position;
+        let start = self.position();
         let tag = self.u8()?;
-        self.owed -= 1;
         match tag {
             tag::SMALL_INTEGER_EXT => self.u8().map(|value| Head::Integer(value.into())),
             tag::INTEGER_EXT => {
@@ -220,7 +359,10 @@ impl<'b> Reader<'b> {
             }
             tag::NIL_EXT => Ok(Head::Nil),
             tag::LIST_EXT => self.list(),
-            tag::STRING_EXT => self.string(),
+            tag::STRING_EXT => self.string_after_tag().map(|bytes| match bytes {
+                [] => Head::Nil,
+                bytes => Head::Bytes(bytes),
+            }),
             tag::SMALL_TUPLE_EXT => {
                 let arity = self.u8_length()?;
                 self.admit(arity, 1).map(Head::Tuple)
@@ -236,7 +378,7 @@ impl<'b> Reader<'b> {
             tag::SMALL_BIG_EXT | tag::LARGE_BIG_EXT => self.big(tag),
             tag::NEW_FLOAT_EXT => {
                 let value = self.array().map(f64::from_be_bytes)?;
-                self.finite(start, value)
+                finite(start, value)
             }
             tag::FLOAT_EXT => self.text_float(start),
             tag::BIT_BINARY_EXT => self.bits(start),
@@ -247,28 +389,41 @@ impl<'b> Reader<'b> {
 
     /// A list of no elements and a tail is that tail.
     fn list(&mut self) -> Result<Head<'b>> {
-        match self.u32_length()? {
+        match self.list_length_after_tag()? {
             0 => {
                 // Each costs a node, or a chain of them would recurse for free.
-                self.admit_one()?;
+                self.spend(1)?;
                 self.enter()?;
                 let head = self.head()?;
                 self.leave();
                 Ok(head)
             }
-            length => {
-                self.admit(length, 1)?;
-                self.admit_one()?;
-                Ok(Head::List(length))
-            }
+            length => Ok(Head::List(length)),
         }
     }
 
-    fn string(&mut self) -> Result<Head<'b>> {
+    fn list_length_after_tag(&mut self) -> Result<usize> {
+        let length = self.u32_length()?;
+        self.admit(length, 1)
+    }
+
+    /// Reads tag and length of a list, of which the tag has been seen.
+    pub(crate) fn list_length(&mut self) -> Result<usize> {
+        self.u8()?;
+        self.list_length_after_tag()
+    }
+
+    fn string_after_tag(&mut self) -> Result<&'b [u8]> {
         let length = self.u16_length()?;
         let bytes = self.take(length)?;
         self.spend(length)?;
-        Ok(if bytes.is_empty() { Head::Nil } else { Head::Bytes(bytes) })
+        Ok(bytes)
+    }
+
+    /// Reads a list of small integers, of which the tag has been seen.
+    pub(crate) fn string(&mut self) -> Result<&'b [u8]> {
+        self.u8()?;
+        self.string_after_tag()
     }
 
     fn big(&mut self, tag: u8) -> Result<Head<'b>> {
@@ -279,18 +434,10 @@ impl<'b> Reader<'b> {
         let negative = match self.u8()? {
             0 => false,
             1 => true,
-            sign => return Err(self.error_at(self.position - 1, Kind::Sign(sign))),
+            sign => return Err(DecodeError::new(self.position() - 1, Kind::Sign(sign))),
         };
         let magnitude = self.take(length)?;
         Ok(small(negative, magnitude).map_or(Head::Big(negative, magnitude), Head::Integer))
-    }
-
-    fn finite(&self, start: usize, value: f64) -> Result<Head<'b>> {
-        if value.is_finite() {
-            Ok(Head::Float(value))
-        } else {
-            Err(self.error_at(start, Kind::Float))
-        }
     }
 
     /// The format of `io:format("~.20e")` in 31 bytes, padded with zeros.
@@ -300,8 +447,8 @@ impl<'b> Reader<'b> {
         let digits = from_utf8(&text[..length]).unwrap_or_default().trim_start();
         let plain = digits.bytes().all(|byte| b"+-.eE0123456789".contains(&byte));
         match digits.parse() {
-            Ok(value) if plain => self.finite(start, value),
-            _ => Err(self.error_at(start, Kind::Float)),
+            Ok(value) if plain => finite(start, value),
+            _ => Err(DecodeError::new(start, Kind::Float)),
         }
     }
 
@@ -313,17 +460,17 @@ impl<'b> Reader<'b> {
             (0, []) => Ok(Head::Binary(bytes)),
             (8, [_, ..]) => Ok(Head::Binary(bytes)),
             (1..=7, [_, ..]) => Ok(Head::Bits(bytes, last_bits)),
-            _ => Err(self.error_at(start, Kind::LastBits(last_bits))),
+            _ => Err(DecodeError::new(start, Kind::LastBits(last_bits))),
         }
     }
 
     /// Reads an atom where nothing else may be.
     fn atom(&mut self) -> Result<Cow<'b, str>> {
-        let start = self.position;
+        let start = self.position();
         match self.u8()? {
             tag if is_atom(tag) => self.atom_of(start, tag),
-            tag::ATOM_CACHE_REF => Err(self.unsupported(start, tag::ATOM_CACHE_REF)),
-            tag => Err(self.error_at(start, Kind::AtomExpected(tag))),
+            tag::ATOM_CACHE_REF => Err(unsupported(start, tag::ATOM_CACHE_REF)),
+            tag => Err(DecodeError::new(start, Kind::AtomExpected(tag))),
         }
     }
 
@@ -337,12 +484,12 @@ impl<'b> Reader<'b> {
             tag::ATOM_EXT | tag::SMALL_ATOM_EXT => latin1(bytes),
             _ => from_utf8(bytes)
                 .map(Cow::Borrowed)
-                .map_err(|_| self.error_at(start, Kind::AtomEncoding))?,
+                .map_err(|_| DecodeError::new(start, Kind::AtomEncoding))?,
         };
         let long =
             length > tag::ATOM_CHARACTERS_MAX && text.chars().count() > tag::ATOM_CHARACTERS_MAX;
         if long {
-            return Err(self.error_at(start, Kind::AtomTooLong));
+            return Err(DecodeError::new(start, Kind::AtomTooLong));
         }
         Ok(text)
     }
@@ -361,20 +508,9 @@ impl<'b> Reader<'b> {
             tag::EXPORT_EXT => self.export(start)?,
             tag::NEW_FUN_EXT => self.nested(|reader| reader.fun(start))?,
             tag::FUN_EXT => self.nested(|reader| reader.old_fun(start))?,
-            _ => return Err(self.unsupported(start, tag)),
+            _ => return Err(unsupported(start, tag)),
         }
         Ok(Head::Opaque(self.since(start)))
-    }
-
-    fn unsupported(&self, start: usize, tag: u8) -> DecodeError {
-        let name = match tag {
-            tag::ATOM_CACHE_REF => "ATOM_CACHE_REF",
-            tag::DIST_HEADER => "a distribution header",
-            tag::DIST_FRAG_HEADER => "a distribution fragment",
-            tag::LOCAL_EXT => "LOCAL_EXT",
-            tag => return self.error_at(start, Kind::UnknownTag(tag)),
-        };
-        self.error_at(start, Kind::Unsupported { tag, name })
     }
 
     fn node_and(&mut self, bytes: usize) -> Result<()> {
@@ -387,7 +523,7 @@ impl<'b> Reader<'b> {
         const WORDS_MAX: usize = 5;
         let words = self.u16_length()?;
         if words == 0 || words > WORDS_MAX {
-            return Err(self.error_at(start, Kind::Malformed("reference")));
+            return Err(DecodeError::new(start, Kind::Malformed("reference")));
         }
         self.node_and(creation_bytes + 4 * words)
     }
@@ -395,19 +531,19 @@ impl<'b> Reader<'b> {
     fn export(&mut self, start: usize) -> Result<()> {
         self.atom()?;
         self.atom()?;
-        self.admit_one()?;
+        self.spend(1)?;
         match self.head()? {
             // Source text has no other, and neither has any function.
             Head::Integer(0..=255) => Ok(()),
-            _ => Err(self.error_at(start, Kind::Malformed("export"))),
+            _ => Err(DecodeError::new(start, Kind::Malformed("export"))),
         }
     }
 
     fn fun_integer(&mut self, start: usize) -> Result<()> {
-        self.admit_one()?;
+        self.spend(1)?;
         match self.head()? {
             Head::Integer(_) => Ok(()),
-            _ => Err(self.error_at(start, Kind::Malformed("fun"))),
+            _ => Err(DecodeError::new(start, Kind::Malformed("fun"))),
         }
     }
 
@@ -421,7 +557,7 @@ impl<'b> Reader<'b> {
     /// Size, arity, uniq, index, number of free variables; module, old index, old uniq, pid;
     /// the free variables. The size counts itself and all that follows.
     fn fun(&mut self, start: usize) -> Result<()> {
-        let from = self.position;
+        let from = self.position();
         let size = self.u32_length()?;
         self.take(1 + 16 + 4)?;
         let free = self.u32_length()?;
@@ -430,9 +566,9 @@ impl<'b> Reader<'b> {
         self.fun_integer(start)?;
         self.fun_integer(start)?;
         self.pid(start)?;
-        self.skip_each(free)?;
-        if self.position - from != size {
-            return Err(self.error_at(start, Kind::Malformed("fun")));
+        self.skip_each(0, free)?;
+        if self.position() - from != size {
+            return Err(DecodeError::new(start, Kind::Malformed("fun")));
         }
         Ok(())
     }
@@ -445,23 +581,63 @@ impl<'b> Reader<'b> {
         self.atom()?;
         self.fun_integer(start)?;
         self.fun_integer(start)?;
-        self.skip_each(free)
+        self.skip_each(0, free)
     }
 
     fn pid(&mut self, start: usize) -> Result<()> {
         match self.u8()? {
             tag::PID_EXT => self.node_and(8 + 1),
             tag::NEW_PID_EXT => self.node_and(8 + 4),
-            _ => Err(self.error_at(start, Kind::Malformed("fun"))),
+            _ => Err(DecodeError::new(start, Kind::Malformed("fun"))),
         }
     }
 }
 
+fn finite<'b>(start: usize, value: f64) -> Result<Head<'b>> {
+    if value.is_finite() {
+        Ok(Head::Float(value))
+    } else {
+        Err(DecodeError::new(start, Kind::Float))
+    }
+}
+
+fn unsupported(start: usize, tag: u8) -> Box<DecodeError> {
+    let name = match tag {
+        tag::ATOM_CACHE_REF => "ATOM_CACHE_REF",
+        tag::DIST_HEADER => "a distribution header",
+        tag::DIST_FRAG_HEADER => "a distribution fragment",
+        tag::LOCAL_EXT => "LOCAL_EXT",
+        tag => return DecodeError::new(start, Kind::UnknownTag(tag)),
+    };
+    DecodeError::new(start, Kind::Unsupported { tag, name })
+}
+
+#[inline]
 fn is_atom(tag: u8) -> bool {
     matches!(
         tag,
         tag::SMALL_ATOM_UTF8_EXT | tag::ATOM_UTF8_EXT | tag::ATOM_EXT | tag::SMALL_ATOM_EXT
     )
+}
+
+pub(crate) fn is_latin1(tag: u8) -> bool {
+    matches!(tag, tag::ATOM_EXT | tag::SMALL_ATOM_EXT)
+}
+
+/// Tag and text of an atom at the front of `bytes`, and what follows it.
+#[inline]
+pub(crate) fn atom_parts(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, length, rest) = match bytes {
+        [tag @ (tag::SMALL_ATOM_UTF8_EXT | tag::SMALL_ATOM_EXT), length, rest @ ..] => {
+            (*tag, usize::from(*length), rest)
+        }
+        [tag @ (tag::ATOM_UTF8_EXT | tag::ATOM_EXT), high, low, rest @ ..] => {
+            (*tag, u16::from_be_bytes([*high, *low]).into(), rest)
+        }
+        _ => return None,
+    };
+    let (text, rest) = rest.split_at_checked(length)?;
+    Some((tag, text, rest))
 }
 
 fn latin1(bytes: &[u8]) -> Cow<'_, str> {

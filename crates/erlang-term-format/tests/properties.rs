@@ -42,7 +42,7 @@ fn term() -> impl Strategy<Value = Term<'static>> {
             vec(any::<u8>(), 0..6).prop_map(Term::from),
             vec(inner.clone(), 0..6).prop_map(Term::Tuple),
             (vec(inner, 1..4), leaf())
-                .prop_map(|(elements, tail)| Term::ImproperList(elements, Box::new(tail))),
+                .prop_map(|(elements, tail)| Term::ImproperList(elements.into(), Box::new(tail))),
             entries.prop_map(without_duplicates),
         ]
     })
@@ -193,8 +193,8 @@ proptest! {
     #[test]
     fn bytes_and_terms_are_refused_alike(term in term()) {
         let bytes = encode(&term);
-        let from_bytes = from_slice::<Shape>(&bytes).map_err(|error| error.to_string());
-        let from_tree = from_term::<Shape>(&term).map_err(|error| error.to_string());
+        let from_bytes = from_slice::<Shape>(&bytes).map_err(|error| (error.path(), error.message()));
+        let from_tree = from_term::<Shape>(&term).map_err(|error| (error.path(), error.message()));
         prop_assert_eq!(from_bytes, from_tree);
     }
 }

@@ -104,27 +104,65 @@ fn an_error_carries_the_path() {
     container[2].1 = map! { "cpu" => "a lot" };
     assert_eq!(
         refusal::<Pod>(&encode(&term)),
-        "containers[1].limits.cpu: invalid type: string \"a lot\", expected u32"
+        "containers[1].limits.cpu: invalid type: string \"a lot\", expected u32 at byte 148"
     );
+}
+
+#[test]
+fn an_error_tells_path_offset_and_message_apart() {
+    let bytes = encode(&map! { "restart" => tuple![Term::atom("window"), 1, "soon"] });
+    let error = from_slice::<Restarts>(&bytes).expect_err("no number");
+    assert_eq!(error.path(), "restart.window[1]");
+    assert_eq!(error.message(), "invalid type: string \"soon\", expected u32");
+    let offset = error.offset().expect("bytes were read");
+    assert!(bytes[offset..].starts_with(b"m\0\0\0\x04soon"), "{offset}");
+    let term = decode(&bytes).expect("well-formed");
+    let error = from_term::<Restarts>(&term).expect_err("no number");
+    assert_eq!((error.path().as_str(), error.offset()), ("restart.window[1]", None));
+}
+
+#[test]
+fn an_error_in_what_is_not_a_term_has_path_and_offset_too() {
+    let bytes = encode(&map! { "a" => 1, "b" => vec![tuple![1], tuple![Term::atom("é"), 2.5]] });
+    let cut = &bytes[..bytes.len() - 4];
+    let error = decode(cut).expect_err("cut off");
+    assert_eq!((error.path().as_str(), error.offset), ("b[1][1]", cut.len()));
+    assert_eq!(
+        error.to_string(),
+        format!("b[1][1]: unexpected end of input at byte {}", cut.len())
+    );
+    let skipped = from_slice::<serde::de::IgnoredAny>(cut).expect_err("cut off");
+    assert_eq!(skipped.to_string(), error.to_string());
+}
+
+#[test]
+fn what_an_error_quotes_of_the_input_is_short() {
+    let long = "x".repeat(1 << 20);
+    let error = refusal::<u8>(&encode(&long.as_str().into()));
+    assert!(error.contains("string of 1048576 bytes") && error.contains("expected u8"), "{error}");
+    let key = encode(&Term::Map(vec![(long.as_str().into(), 1.into())]));
+    assert!(refusal::<Limits>(&key).len() < 2_000);
+    assert!(refusal::<BTreeMap<String, bool>>(&key).len() < 200);
 }
 
 #[test]
 fn an_unknown_field_is_refused_where_the_type_says_so() {
     let bytes = encode(&map! { "cpu" => 1, "gpu" => 2 });
-    assert_eq!(refusal::<Limits>(&bytes), "unknown field `gpu`, expected `cpu`");
+    assert_eq!(refusal::<Limits>(&bytes), "gpu: unknown field `gpu`, expected `cpu` at byte 13");
 }
 
 #[test]
 fn an_atom_is_not_text() {
     let bytes = encode(&Term::atom("web"));
-    assert_eq!(refusal::<String>(&bytes), "invalid type: atom `web`, expected a string");
+    assert_eq!(refusal::<String>(&bytes), "invalid type: atom `web`, expected a string at byte 1");
     assert_eq!(from_slice::<Atom>(&bytes).expect("an atom"), Atom::from("web"));
 }
 
 #[test]
 fn text_is_not_an_atom() {
     let bytes = encode(&"always".into());
-    assert_eq!(refusal::<Atom>(&bytes), "invalid type: string \"always\", expected an atom");
+    let refused = refusal::<Atom>(&bytes);
+    assert_eq!(refused, "invalid type: string \"always\", expected an atom at byte 1");
     assert!(refusal::<Restart>(&bytes).contains("expected enum Restart"));
 }
 
@@ -143,6 +181,52 @@ fn a_key_twice_is_refused_in_every_kind_of_target() {
     assert!(refusal::<Loose>(&twice(Term::atom("cpu"))).starts_with("cpu: a map has the same key"));
     assert!(refusal::<serde::de::IgnoredAny>(&text).contains("same key twice"));
     assert!(refusal::<Term>(&text).contains("same key twice"));
+}
+
+#[derive(Deserialize, Debug)]
+struct Restarts {
+    #[expect(dead_code, reason = "only read")]
+    restart: Restart,
+}
+
+#[test]
+fn a_field_twice_is_refused_however_its_name_is_written() {
+    let latin1 = &[100, 0, 3, b'c', b'p', b'u'][..];
+    let empty_list = &[108, 0, 0, 0, 0, 119, 3, b'c', b'p', b'u'][..];
+    for again in [latin1, empty_list] {
+        let name = &[119, 3, b'c', b'p', b'u'][..];
+        let bytes = [&[131, 116, 0, 0, 0, 2][..], name, &[97, 1], again, &[97, 2]].concat();
+        let error = refusal::<Loose>(&bytes);
+        assert!(error.starts_with("cpu: a map has the same key twice at byte 13"), "{error}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_field_are_no_field_in_latin_1() {
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Accented {
+        é: u8,
+    }
+    let bytes = [131, 116, 0, 0, 0, 2, 115, 2, 0xc3, 0xa9, 97, 1, 115, 1, 0xe9, 97, 2];
+    assert_eq!(from_slice::<Accented>(&bytes).expect("one é"), Accented { é: 2 });
+}
+
+#[test]
+fn integers_of_any_size_pass_as_terms() {
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    struct Numbers<'a> {
+        wide: i128,
+        #[serde(borrow)]
+        huge: Term<'a>,
+    }
+    let huge = "-1234567890123456789012345678901234567890123456789012345678901234567890";
+    let huge = erlang_term_format::text::parse(huge).expect("an integer");
+    let numbers = Numbers { wide: i128::MIN, huge };
+    let bytes = to_vec(&numbers).expect("encodes");
+    assert_eq!(from_slice::<Numbers>(&bytes).expect("decodes"), numbers);
+    let term = to_term(&numbers).expect("a term");
+    assert_eq!(from_term::<Numbers>(&term).expect("a value"), numbers);
+    assert!(matches!(numbers.huge, Term::BigInteger(_)));
 }
 
 #[derive(Deserialize, Debug)]
