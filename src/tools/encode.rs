@@ -12,6 +12,10 @@ use crate::port::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// What a map of the other language is told.
+const ELIXIR_MAP: &str = "`%{` begins a comment, expected a term
+  hint: --syntax elixir reads %{name: \"web\"}";
+
 /// Bytes of text that one term may take.
 const TEXT_BYTES_MAX: usize = 8 * FRAME_BYTES_MAX;
 
@@ -113,6 +117,11 @@ impl Source {
             }
             Ok(None) if !is_text => not_text(),
             Ok(None) => {
+                let comments = text[self.used..].trim_start();
+                // Or else nobody would see that nothing was sent.
+                if self.syntax == Syntax::Erlang && comments.starts_with("%{") {
+                    return Err(self.complaint(text.len() - comments.len(), ELIXIR_MAP));
+                }
                 self.used = text.len();
                 Ok(None)
             }

@@ -112,6 +112,15 @@ fn a_term_that_is_wrong_is_shown_and_what_came_before_is_written() {
 }
 
 #[test]
+fn a_map_of_the_other_language_is_no_silent_comment() {
+    let encoded = run_bytes(&["encode"], "{1, status, nil}\n%{name: \"web\"}\n");
+    assert_eq!((encoded.code, encoded.stdout.len()), (Some(1), 22), "what came before is written");
+    let expected = "tank encode: line 2, column 1: `%{` begins a comment, expected a term\n  \
+                    hint: --syntax elixir reads %{name: \"web\"}\n";
+    assert_eq!(encoded.stderr, expected);
+}
+
+#[test]
 fn what_is_no_text_and_what_fits_no_frame_is_located() {
     let ended = run_bytes(&["encode"], b"1\n 2 \xff 3\n");
     assert_eq!(ended.stdout, b"\0\0\0\x03\x83a\x01\0\0\0\x03\x83a\x02");

@@ -233,7 +233,10 @@ struct Shown(char);
 
 impl Display for Shown {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", self.0.escape_debug())
+        match self.0 {
+            each if is_hidden(each) => write!(f, "`{}`", each.escape_debug()),
+            each => write!(f, "`{each}`"),
+        }
     }
 }
 
