@@ -9,6 +9,9 @@ use crate::term::Term;
 
 type Result<T> = core::result::Result<T, EncodeError>;
 
+/// Room for a small message, so that few have to move while they are written.
+pub(crate) const CAPACITY: usize = 512;
+
 /// Writes a term, version byte included.
 ///
 /// The bytes are those of `term_to_binary/1` since OTP 26, but for the order of a map's
@@ -19,7 +22,7 @@ type Result<T> = core::result::Result<T, EncodeError>;
 ///
 /// If the term has no Erlang form; see [`try_encode_into`]. No decoded term is such a one.
 pub fn encode(term: &Term<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(CAPACITY);
     encode_into(term, &mut out);
     out
 }
@@ -86,11 +89,14 @@ fn write_each(elements: &[Term<'_>], out: &mut Vec<u8>) -> Result<()> {
     elements.iter().try_for_each(|element| write_term(element, out))
 }
 
+/// A tag and a 32-bit length take as many.
+const LENGTH_BYTES: usize = 5;
+
 /// A tag and a 32-bit length.
+#[inline]
 pub(crate) fn write_length(tag: u8, length: usize, out: &mut Vec<u8>) -> Result<()> {
-    let bytes = u32_bytes(length)?;
-    out.push(tag);
-    out.extend_from_slice(&bytes);
+    let [a, b, c, d] = u32_bytes(length)?;
+    out.extend_from_slice(&[tag, a, b, c, d]);
     Ok(())
 }
 
@@ -99,8 +105,10 @@ pub(crate) fn u32_bytes(length: usize) -> Result<[u8; 4]> {
     Ok(short.to_be_bytes())
 }
 
+#[inline]
 pub(crate) fn write_atom(text: &str, out: &mut Vec<u8>) -> Result<()> {
     if let Ok(length) = u8::try_from(text.len()) {
+        out.reserve(2 + text.len());
         out.extend_from_slice(&[tag::SMALL_ATOM_UTF8_EXT, length]);
         out.extend_from_slice(text.as_bytes());
         return Ok(());
@@ -117,12 +125,13 @@ pub(crate) fn write_atom(text: &str, out: &mut Vec<u8>) -> Result<()> {
     }
 }
 
+#[inline]
 pub(crate) fn write_integer(value: i64, out: &mut Vec<u8>) {
     if let Ok(byte) = u8::try_from(value) {
         out.extend_from_slice(&[tag::SMALL_INTEGER_EXT, byte]);
     } else if let Ok(word) = i32::try_from(value) {
-        out.push(tag::INTEGER_EXT);
-        out.extend_from_slice(&word.to_be_bytes());
+        let [a, b, c, d] = word.to_be_bytes();
+        out.extend_from_slice(&[tag::INTEGER_EXT, a, b, c, d]);
     } else {
         write_small_big(value < 0, &value.unsigned_abs().to_le_bytes(), out);
     }
@@ -157,7 +166,9 @@ pub(crate) fn write_float(value: f64, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+#[inline]
 pub(crate) fn write_binary(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    out.reserve(LENGTH_BYTES + bytes.len());
     write_length(tag::BINARY_EXT, bytes.len(), out)?;
     out.extend_from_slice(bytes);
     Ok(())
@@ -173,6 +184,7 @@ fn write_bits(bytes: &[u8], last_bits: u8, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+#[inline]
 pub(crate) fn write_tuple_head(arity: usize, out: &mut Vec<u8>) -> Result<()> {
     match u8::try_from(arity) {
         Ok(arity) => {
@@ -202,9 +214,6 @@ pub(crate) struct ListWriter {
 }
 
 impl ListWriter {
-    /// Tag and length.
-    const HEAD: usize = 5;
-
     pub(crate) fn start(out: &mut Vec<u8>) -> Self {
         let start = out.len();
         out.extend_from_slice(&[tag::LIST_EXT, 0, 0, 0, 0]);
@@ -235,7 +244,7 @@ impl ListWriter {
             }
             _ => {
                 let length = u32_bytes(self.length)?;
-                out[self.start + 1..self.start + Self::HEAD].copy_from_slice(&length);
+                out[self.start + 1..self.start + LENGTH_BYTES].copy_from_slice(&length);
                 out.push(tag::NIL_EXT);
                 Ok(())
             }
@@ -246,7 +255,7 @@ impl ListWriter {
         let [high, low] = length.to_be_bytes();
         out[self.start..self.start + 3].copy_from_slice(&[tag::STRING_EXT, high, low]);
         for index in 0..self.length {
-            out[self.start + 3 + index] = out[self.start + Self::HEAD + 2 * index + 1];
+            out[self.start + 3 + index] = out[self.start + LENGTH_BYTES + 2 * index + 1];
         }
         out.truncate(self.start + 3 + self.length);
     }

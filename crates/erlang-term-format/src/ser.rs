@@ -6,8 +6,8 @@ use serde::ser::{self, Error as _, Serialize};
 
 use crate::decode::read_admitted;
 use crate::encode::{
-    ListWriter, u32_bytes, write_atom, write_binary, write_float, write_integer, write_length,
-    write_small_big, write_tuple_head,
+    CAPACITY, ListWriter, u32_bytes, write_atom, write_binary, write_float, write_integer,
+    write_length, write_small_big, write_tuple_head,
 };
 use crate::error::{Error, Step};
 use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
@@ -32,7 +32,7 @@ type Result<T> = core::result::Result<T, Error>;
 ///
 /// If the value has no Erlang form (a float that is not finite, say), or says so itself.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(CAPACITY);
     to_vec_into(value, &mut out)?;
     Ok(out)
 }
