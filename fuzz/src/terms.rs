@@ -1,15 +1,22 @@
 //! Bytes into terms: the codec's laws, and what reading may cost.
 
-use erlang_term_format::{Limits, decode, decode_with};
+use erlang_term_format::{Limits, Term, decode, decode_with, from_slice};
+use serde::de::IgnoredAny;
 
 use crate::{laws, memory};
 
 /// Panics if reading `input` panics, costs more memory than it may, or breaks a law.
 pub fn holds(input: &[u8]) {
-    let (read, peak) = memory::peak_of(|| decode(input).is_ok());
-    assert!(peak <= allowed(input), "{peak} bytes to read {} (read: {read})", input.len());
+    takes_little(input, |input| drop(decode(input)));
+    takes_little(input, |input| drop(from_slice::<Term>(input)));
+    takes_little(input, |input| drop(from_slice::<IgnoredAny>(input)));
     holds_within_tight_limits(input);
     laws::hold_for_bytes(input);
+}
+
+fn takes_little(input: &[u8], read: impl FnOnce(&[u8])) {
+    let ((), peak) = memory::peak_of(|| read(input));
+    assert!(peak <= allowed(input), "{peak} bytes to read {}", input.len());
 }
 
 /// A limit refuses, and changes nothing else.
@@ -20,24 +27,7 @@ fn holds_within_tight_limits(input: &[u8]) {
     }
 }
 
-/// Times the input, beside a constant.
-const BYTES_EACH: usize = 48;
-const BYTES: usize = 16 << 10;
-
-/// The most memory that reading `input` may take.
+/// The most memory that reading `input` may take, as [`Limits`] says.
 pub(crate) fn allowed(input: &[u8]) -> usize {
-    BYTES + BYTES_EACH * (input.len() + inflated(input))
-}
-
-/// What a compressed term says that it inflates to, if it is possible.
-fn inflated(input: &[u8]) -> usize {
-    /// Deflate never makes more of one byte.
-    const RATIO_MAX: usize = 1032;
-    match input {
-        [131, 80, a, b, c, d, stream @ ..] => {
-            let claimed = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-            if claimed <= stream.len() * RATIO_MAX { claimed } else { 0 }
-        }
-        _ => 0,
-    }
+    32 * input.len() + (3 << 20)
 }
