@@ -8,6 +8,8 @@ use core::fmt::{self, Write as _};
 use serde::de::{Expected, Unexpected};
 use thiserror::Error as ThisError;
 
+use crate::text::is_hidden;
+
 /// Input that is not a well-formed term within its limits.
 ///
 /// Its text starts with the path when there is one:
@@ -363,7 +365,8 @@ fn short(value: &impl fmt::Display, bytes_max: usize) -> String {
     short.text
 }
 
-/// Takes so many bytes of text, and then is full.
+/// Takes so many bytes of text, and then is full. What would not be seen is escaped: an error is
+/// one line, and whoever sent the input has no say in what a log or a terminal makes of it.
 struct Short {
     text: String,
     bytes_max: usize,
@@ -371,8 +374,18 @@ struct Short {
 
 impl fmt::Write for Short {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes_max - self.text.len();
-        self.text.push_str(&text[..text.floor_char_boundary(room)]);
-        if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
+        for character in text.chars() {
+            let before = self.text.len();
+            if is_hidden(character) {
+                self.text.extend(character.escape_unicode());
+            } else {
+                self.text.push(character);
+            }
+            if self.text.len() > self.bytes_max {
+                self.text.truncate(before);
+                return Err(fmt::Error);
+            }
+        }
+        Ok(())
     }
 }

@@ -240,3 +240,13 @@ struct Loose {
 enum Term2 {
     Text(String),
 }
+
+#[test]
+fn an_error_is_one_line_whatever_the_input_says() {
+    let bytes = encode(&map! { "a\nb" => map! { "\u{1b}[2J\u{202e}" => 7 } });
+    let error = decode(&bytes[..bytes.len() - 1]).expect_err("cut");
+    assert_eq!(error.path(), "a\\u{a}b.\\u{1b}[2J\\u{202e}");
+    let error = from_slice::<BTreeMap<Atom, Restart>>(&bytes).expect_err("a map");
+    let hidden = |each: char| each.is_control() || each == '\u{202e}';
+    assert!(!error.to_string().contains(hidden), "{error:?}");
+}

@@ -303,7 +303,7 @@ fn is_plain(character: char) -> bool {
 }
 
 /// What would not be seen, or would change how the text around it is seen.
-fn is_hidden(character: char) -> bool {
+pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
