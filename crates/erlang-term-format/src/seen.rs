@@ -45,6 +45,8 @@ impl SeenKeys {
         if !self.wanted {
             return Ok(());
         }
+        // Containers in keys of containers would be compared over and over.
+        self.late |= is_container(reader.since(start));
         if !self.late {
             // A key without a fingerprint may be the same as any.
             let bits = plain(reader.since(start)).map_or(u64::MAX, |key| key.bit());
@@ -57,18 +59,16 @@ impl SeenKeys {
         Ok(())
     }
 
-    /// Compares with the keys before.
+    /// Compares with the keys before, none of which is a container.
     #[cold]
-    fn compare(&mut self, reader: &Reader<'_>, start: usize) -> Result<()> {
+    fn compare(&self, reader: &Reader<'_>, start: usize) -> Result<()> {
         let key = plain(reader.from(start));
         for before in &reader.key_starts[self.base..] {
             let same = match (key, plain(reader.from(*before))) {
                 (Some(key), Some(other)) => key == other,
                 _ => {
                     let key = read_term(&mut reader.again(start))?;
-                    // Containers in keys of containers would be compared over and over.
-                    self.late |= !keys::is_scalar(&key);
-                    !self.late && keys::same(&key, &read_term(&mut reader.again(*before))?)
+                    keys::same(&key, &read_term(&mut reader.again(*before))?)
                 }
             };
             if same {
@@ -81,23 +81,21 @@ impl SeenKeys {
     /// Called after the last entry.
     #[inline]
     pub(crate) fn finish(self, reader: &mut Reader<'_>) -> Result<()> {
-        if self.late {
-            self.compare_all(reader)?;
-        }
+        let compared = if self.late { self.compare_all(reader) } else { Ok(()) };
+        // Also after an error: whoever asked may get over it, and read the next entry.
         reader.key_starts.truncate(self.base);
         reader.free_memory(self.paid);
-        Ok(())
+        compared
     }
 
     #[cold]
     fn compare_all(&self, reader: &mut Reader<'_>) -> Result<()> {
         let stack = mem::take(&mut reader.key_starts);
         let starts = &stack[self.base..];
-        if !are_ascending(reader, starts) {
-            find_same(reader, starts)?;
-        }
+        let compared =
+            if are_ascending(reader, starts) { Ok(()) } else { find_same(reader, starts) };
         reader.key_starts = stack;
-        Ok(())
+        compared
     }
 }
 
@@ -151,14 +149,31 @@ fn find_same(reader: &mut Reader<'_>, starts: &[usize]) -> Result<()> {
 }
 
 fn same_at(reader: &Reader<'_>, one: usize, other: usize) -> Result<bool> {
-    let one = read_term(&mut reader.again(one))?;
-    Ok(keys::same(&one, &read_term(&mut reader.again(other))?))
+    let mut first = reader.again(one);
+    let one = read_term(&mut first)?;
+    // Both are there at once, and share what is left.
+    Ok(keys::same(&one, &read_term(&mut first.again(other))?))
 }
 
 /// The error about the key that starts there.
 #[cold]
 pub(crate) fn duplicate(reader: &Reader<'_>, start: usize) -> Box<DecodeError> {
     DecodeError::new(start, DecodeErrorKind::DuplicateKey).below(reader.key_step(start))
+}
+
+/// Whether the key may be a list, a tuple or a map.
+#[inline]
+fn is_container(encoded: &[u8]) -> bool {
+    matches!(
+        encoded.first(),
+        Some(
+            &(tag::LIST_EXT
+                | tag::STRING_EXT
+                | tag::SMALL_TUPLE_EXT
+                | tag::LARGE_TUPLE_EXT
+                | tag::MAP_EXT)
+        )
+    )
 }
 
 /// A key of the common kinds, in the one form that it has there.

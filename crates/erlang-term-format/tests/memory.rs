@@ -176,6 +176,10 @@ fn wide_maps_take_no_more_while_their_keys_are_compared() {
         let tuples: Vec<u8> = tuples.collect();
         assert_bounded("containers as keys", &versioned(&[&[116], &length(count), &tuples]));
     }
+    for count in [30_000, 50_000, 65_000] {
+        let entry = [&nils(count)[..], &[106]].concat();
+        assert_bounded("two great keys", &versioned(&[&[116], &length(2), &entry, &entry]));
+    }
     let mut keys = versioned(&[]);
     for _ in 0..60 {
         keys.extend([116, 0, 0, 0, 2]);

@@ -183,6 +183,34 @@ fn a_key_twice_is_refused_in_every_kind_of_target() {
     assert!(refusal::<Term>(&text).contains("same key twice"));
 }
 
+/// Takes any map, and says whether it could be read.
+#[derive(Debug, PartialEq)]
+struct IsMap(bool);
+
+impl<'de> Deserialize<'de> for IsMap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(BTreeMap::<u8, u8>::deserialize(deserializer).is_ok()))
+    }
+}
+
+#[test]
+fn who_gets_over_a_key_twice_reads_on_behind_that_map() {
+    let small = |n: u8, value: &[u8]| [&[97, n][..], value].concat();
+    let map = |entries: Vec<Vec<u8>>| {
+        let length = u32::try_from(entries.len()).expect("few").to_be_bytes();
+        [&[116][..], &length, &entries.concat()].concat()
+    };
+    let twice = map((0..18).map(|n| small(n % 17, &[97, n])).collect());
+    for width in [3, 20] {
+        let middle = map((0..width).map(|n| small(n, &twice)).collect());
+        let bytes = [&[131][..], &map(vec![small(1, &middle), small(2, &middle)])].concat();
+        let read = from_slice::<BTreeMap<u8, BTreeMap<u8, IsMap>>>(&bytes);
+        let read = read.expect("the maps around it have each key once");
+        assert!(read[&2].len() == usize::from(width));
+        assert!(read[&2].values().all(|each| *each == IsMap(false)));
+    }
+}
+
 #[derive(Deserialize, Debug)]
 struct Restarts {
     #[expect(dead_code, reason = "only read")]
