@@ -13,6 +13,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use crate::byte::Byte;
 use crate::error::Error;
 use crate::inflate::{Content, open};
 use crate::integer::BigInteger;
@@ -494,7 +495,7 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
         let start = self.de.reader.position();
         let result = if let [byte, rest @ ..] = self.bytes {
             self.bytes = rest;
-            seed.deserialize(byte.into_deserializer())
+            seed.deserialize(Byte { value: *byte, reader: &mut self.de.reader })
         } else {
             self.left -= 1;
             seed.deserialize(&mut *self.de)

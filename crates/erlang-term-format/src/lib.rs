@@ -138,6 +138,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod byte;
 mod de;
 mod decode;
 mod encode;

@@ -155,6 +155,8 @@ fn lists_in_pieces_take_no_more_while_they_move() {
             assert_bounded("behind an empty one", &versioned(&[&list, &[108, 0, 0, 0, 0], tail]));
         }
     }
+    let string = string(u16::MAX);
+    assert_bounded("and a string", &versioned(&[&[108, 0, 0, 0, 2, 106, 106], &string]));
     let links = [108, 0, 0, 0, 1, 106].repeat(150_000);
     assert_bounded("a list of links", &versioned(&[&links, &[106]]));
 }

@@ -211,6 +211,43 @@ fn who_gets_over_a_key_twice_reads_on_behind_that_map() {
     }
 }
 
+#[test]
+fn small_integers_are_read_alike_in_a_list_and_in_a_string() {
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Port(u16);
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Lists<'a> {
+        newtypes: Vec<Port>,
+        options: Vec<Option<u8>>,
+        floats: Vec<f64>,
+        #[serde(borrow)]
+        terms: Vec<Term<'a>>,
+        #[serde(borrow)]
+        maybe_terms: Vec<Option<Term<'a>>>,
+    }
+    let expected = Lists {
+        newtypes: vec![Port(1), Port(2)],
+        options: vec![Some(1), Some(2)],
+        floats: vec![1.0, 2.0],
+        terms: vec![1.into(), 2.into()],
+        maybe_terms: vec![Some(1.into()), Some(2.into())],
+    };
+    let string = &[107, 0, 2, 1, 2][..];
+    let list = &[108, 0, 0, 0, 2, 97, 1, 97, 2, 106][..];
+    for written in [string, list] {
+        let mut bytes = vec![131, 116, 0, 0, 0, 5];
+        for name in ["newtypes", "options", "floats", "terms", "maybe_terms"] {
+            bytes.extend([119, u8::try_from(name.len()).expect("short")]);
+            bytes.extend(name.bytes());
+            bytes.extend(written);
+        }
+        assert_eq!(from_slice::<Lists>(&bytes).expect("small integers"), expected);
+        let bytes = [&[131][..], written].concat();
+        assert!(refusal::<Vec<Atom>>(&bytes).contains("[0]: invalid type: integer `1`"));
+        assert!(refusal::<Vec<Restart>>(&bytes).contains("expected enum Restart"));
+    }
+}
+
 #[derive(Deserialize, Debug)]
 struct Restarts {
     #[expect(dead_code, reason = "only read")]
