@@ -1,12 +1,14 @@
 /* The codec's peer in C: the same specs and statuses through `ei`, into structs and from them.
  *
- * Text stays in the frame, as it does on the other side: `ei_decode_bitstring` gives a pointer,
- * where `ei_decode_binary` would copy. Keys are copied by `ei_decode_atom`; there is no other
- * way. What is allocated is freed within the time that is measured, also as on the other side.
+ * Text is copied, as `ei_decode_binary` does it and programs in C have to if they outlive the
+ * frame; or it stays in the frame, as it does on the other side, by `ei_decode_bitstring`, which
+ * gives a pointer. Keys are copied by `ei_decode_atom`; there is no other way. What is allocated
+ * is freed within the time that is measured, also as on the other side.
  *
  * usage: ei DIR, with spec.etf and status.etf in DIR. Each line of input is a task:
- *   decode|encode spec|status COUNT   answered with nanoseconds for COUNT times
- *   check spec|status 1               reads, writes DIR/CASE.ei, and answers 0
+ *   decode|borrow|encode spec|status COUNT   answered with nanoseconds for COUNT times; borrow
+ *                                            decodes too, and leaves the text in the frame
+ *   check spec|status 1                      reads, writes DIR/CASE.ei, and answers 0
  */
 #include <ei.h>
 #include <stdio.h>
@@ -67,6 +69,8 @@ static const char *const PHASES[] = {"launching", "running",  "restarting", "del
 
 /* Decoding */
 
+static int borrows; /* leaves text in the frame */
+
 static int atom(const char *buf, int *at, char *text) { return ei_decode_atom(buf, at, text); }
 
 static int one_of(const char *buf, int *at, const char *const *names, int count, int *out) {
@@ -90,12 +94,39 @@ static int is_nil(const char *buf, int *at) {
   return 1;
 }
 
-static int text(const char *buf, int *at, Text *out) {
+static int borrowed_text(const char *buf, int *at, Text *out) {
   unsigned int offset;
   size_t bits;
   TRY(ei_decode_bitstring(buf, at, &out->bytes, &offset, &bits));
   out->length = bits / 8;
   return 0;
+}
+
+static int copied_text(const char *buf, int *at, Text *out) {
+  int type, size;
+  long length;
+  TRY(ei_get_type(buf, at, &type, &size));
+  char *bytes = malloc(size + 1);
+  if (!bytes || ei_decode_binary(buf, at, bytes, &length) < 0) {
+    free(bytes);
+    return -1;
+  }
+  bytes[length] = '\0';
+  *out = (Text){bytes, length};
+  return 0;
+}
+
+static int text(const char *buf, int *at, Text *out) {
+  return borrows ? borrowed_text(buf, at, out) : copied_text(buf, at, out);
+}
+
+static void free_text(Text text) {
+  if (!borrows) free((char *)text.bytes);
+}
+
+static void free_texts(Texts texts) {
+  for (int n = 0; n < texts.count; n++) free_text(texts.items[n]);
+  free(texts.items);
 }
 
 static int text_or_nil(const char *buf, int *at, Text *out) {
@@ -302,17 +333,42 @@ static int decode_pod(const char *buf, Pod *out) {
   return 0;
 }
 
-static void free_pod(Pod *pod) {
-  for (int n = 0; n < pod->container_count; n++) {
-    free(pod->containers[n].command.items);
-    free(pod->containers[n].args.items);
-    free(pod->containers[n].env);
-    free(pod->containers[n].mounts);
+static void free_container(Container *container) {
+  free_text(container->name);
+  free_text(container->image);
+  free_text(container->working_dir);
+  free_text(container->user);
+  free_texts(container->command);
+  free_texts(container->args);
+  for (int n = 0; n < container->env_count; n++) {
+    free_text(container->env[n].key);
+    free_text(container->env[n].value);
   }
+  free(container->env);
+  for (int n = 0; n < container->mount_count; n++) {
+    free_text(container->mounts[n].volume);
+    free_text(container->mounts[n].path);
+  }
+  free(container->mounts);
+}
+
+static void free_pod(Pod *pod) {
+  free_text(pod->name);
+  for (int n = 0; n < pod->container_count; n++) free_container(&pod->containers[n]);
   free(pod->containers);
+  for (int n = 0; n < pod->volume_count; n++) {
+    free_text(pod->volumes[n].name);
+    free_text(pod->volumes[n].host);
+  }
   free(pod->volumes);
+  for (int n = 0; n < pod->nic_count; n++) {
+    free_text(pod->nics[n].name);
+    free_text(pod->nics[n].parent);
+    free_text(pod->nics[n].address);
+    free_text(pod->nics[n].gateway);
+  }
   free(pod->nics);
-  free(pod->dns.items);
+  free_texts(pod->dns);
 }
 
 static int last_exit(const char *buf, int *at, Status *out) {
@@ -384,8 +440,15 @@ static int decode_statuses(const char *buf, Statuses *out) {
   return 0;
 }
 
+static void free_status(Status *status) {
+  free_text(status->name);
+  free_text(status->reason);
+  for (int n = 0; n < status->container_count; n++) free_text(status->containers[n].name);
+  free(status->containers);
+}
+
 static void free_statuses(Statuses *statuses) {
-  for (int n = 0; n < statuses->count; n++) free(statuses->items[n].containers);
+  for (int n = 0; n < statuses->count; n++) free_status(&statuses->items[n]);
   free(statuses->items);
 }
 
@@ -612,7 +675,8 @@ int main(int argc, char **argv) {
       if (check(argv[1], name, &pod, &statuses) < 0) return 5;
       puts("0");
     } else {
-      int is_decode = strcmp(what, "decode") == 0;
+      int is_decode = strcmp(what, "encode") != 0;
+      borrows = strcmp(what, "borrow") == 0;
       long long start = now_ns();
       for (long n = 0; n < count; n++) {
         int result = is_decode ? decode_once(is_spec, is_spec ? spec_bytes : status_bytes)

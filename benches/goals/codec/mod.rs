@@ -135,6 +135,7 @@ impl Case<'_> {
     fn race(&self, peers: &mut Peers) -> Result<Vec<Row>, Box<dyn Error>> {
         let (tree, eetf_tree) = (decode(self.bytes)?, eetf::Term::decode(self.bytes)?);
         let (mut reading, mut writing) = (Times::default(), Times::default());
+        let mut ei_borrowed = Vec::new();
         for _ in 0..ROUNDS {
             interrupt::check()?;
             let turn = Times {
@@ -145,6 +146,7 @@ impl Case<'_> {
                 eetf: self.timed(&|| drop(black_box(eetf::Term::decode(self.bytes)))),
             };
             reading.push(turn, self.count);
+            ei_borrowed.push(peers.ei.run("borrow", self.name, self.count)? / self.count);
             let turn = Times {
                 structs: self.timed(self.encode),
                 ei: peers.ei.run("encode", self.name, self.count)?,
@@ -154,7 +156,8 @@ impl Case<'_> {
             };
             writing.push(turn, self.count);
         }
-        Ok(self.rows(&reading.medians(), &writing.medians()))
+        let ei_borrowed = Sample::new(ei_borrowed).median();
+        Ok(self.rows(&reading.medians(), ei_borrowed, &writing.medians()))
     }
 
     fn timed(&self, work: &dyn Fn()) -> Duration {
@@ -163,7 +166,7 @@ impl Case<'_> {
         start.elapsed()
     }
 
-    fn rows(&self, reading: &Times<Time>, writing: &Times<Time>) -> Vec<Row> {
+    fn rows(&self, reading: &Times<Time>, ei_borrowed: Time, writing: &Times<Time>) -> Vec<Row> {
         let kilobytes = self.bytes.len() as f64 / 1e3;
         let row = |what: &str, tank, peer, time| {
             let measure = format!("{} of {kilobytes:.1} kB, {what}, p50", self.name);
@@ -171,7 +174,8 @@ impl Case<'_> {
         };
         let (to, from, tree) = ("decode to structs", "encode structs", "tree of terms");
         vec![
-            row(to, reading.structs, "ei", reading.ei).goal(DECODE_GOALS[0]),
+            row(to, reading.structs, "ei, text copied", reading.ei).goal(DECODE_GOALS[0]),
+            row(to, reading.structs, "ei, not copied", ei_borrowed).goal(DECODE_GOALS[0]),
             row(to, reading.structs, "BEAM", reading.beam).goal(DECODE_GOALS[1]),
             row(from, writing.structs, "ei", writing.ei).goal(ENCODE_GOAL),
             row(from, writing.structs, "BEAM", writing.beam),

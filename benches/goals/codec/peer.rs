@@ -42,7 +42,8 @@ impl Peer {
         Ok(Self { child, stdin, stdout })
     }
 
-    /// How long a task took: `decode`, `encode` or `check` of a frame, so many times.
+    /// How long a task took: `decode`, `encode` or `check` of a frame, so many times; `borrow` is
+    /// `ei`'s alone.
     pub(super) fn run(&mut self, task: &str, frame: &str, count: u32) -> io::Result<Duration> {
         let stdin = self.stdin.as_mut().expect("open until dropped");
         writeln!(stdin, "{task} {frame} {count}")?;
