@@ -448,9 +448,14 @@ struct Elements<'x, 'de, 'b> {
 
 impl Elements<'_, '_, '_> {
     /// Whether there is another element. Reads the tail of a list when it comes to it.
+    #[inline]
     fn advance(&mut self) -> Result<bool> {
         if self.left == 0 && self.chained {
-            self.follow_tail()?;
+            if self.de.reader.nil() {
+                self.chained = false;
+            } else {
+                self.follow_tail()?;
+            }
         }
         Ok(self.left > 0 || !self.bytes.is_empty())
     }

@@ -291,6 +291,14 @@ impl<'b> Reader<'b> {
         }
     }
 
+    /// Reads the end of a proper list, if that is next.
+    #[inline]
+    pub(crate) fn nil(&mut self) -> bool {
+        let [tag::NIL_EXT, rest @ ..] = self.rest else { return false };
+        self.rest = rest;
+        true
+    }
+
     /// Reads a binary, if that is next.
     #[inline]
     pub(crate) fn binary(&mut self) -> Option<&'b [u8]> {
@@ -312,7 +320,7 @@ impl<'b> Reader<'b> {
     #[inline]
     pub(crate) fn atom_among(&mut self, names: &[&str], guess: usize) -> Option<usize> {
         let (tag, text, rest) = atom_parts(self.rest)?;
-        let is = |name: &&str| name.as_bytes() == text;
+        let is = |name: &&str| is_same(name.as_bytes(), text);
         let index = match names.get(guess) {
             Some(name) if is(name) => guess,
             _ => names.iter().position(is)?,
@@ -638,6 +646,21 @@ pub(crate) fn atom_parts(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     };
     let (text, rest) = rest.split_at_checked(length)?;
     Some((tag, text, rest))
+}
+
+/// What `==` says, without a call for what is as short as names are.
+#[inline]
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((bytes.first_chunk()?, bytes.last_chunk()?))
+    }
+    left.len() == right.len()
+        && match left.len() {
+            0..4 => left.iter().eq(right),
+            4..8 => ends::<4>(left) == ends::<4>(right),
+            8..=16 => ends::<8>(left) == ends::<8>(right),
+            _ => left == right,
+        }
 }
 
 fn latin1(bytes: &[u8]) -> Cow<'_, str> {
