@@ -470,7 +470,7 @@ impl Elements<'_, '_, '_> {
             }
             Piece::Tail => match self.de.reader.head()? {
                 Head::Nil => self.chained = false,
-                _ => return Err(Error::custom("an improper list, expected a proper one")),
+                _ => return Err(improper()),
             },
         }
         Ok(())
@@ -658,6 +658,11 @@ pub(crate) fn must_have(expected: usize, found: usize, tag: &str) -> Result<()> 
         0 => format!("a tuple of {found}, expected the atom `{tag}` alone"),
         _ => format!("a tuple of {found}, expected {} for `{tag}`", expected + 1),
     }))
+}
+
+/// The error about a list with a tail.
+pub(crate) fn improper() -> Error {
+    Error::custom("an improper list, expected a proper one")
 }
 
 /// The error about a tuple that has no tag.

@@ -10,7 +10,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use crate::de::{mismatch, must_have, untagged, visit_big};
+use crate::de::{improper, mismatch, must_have, untagged, visit_big};
 use crate::encode::write_term;
 use crate::error::Error;
 use crate::keys;
@@ -69,6 +69,15 @@ fn visit_seq<'de, V: Visitor<'de>>(elements: &'de [Term<'de>], visitor: V) -> Re
     Ok(value)
 }
 
+/// Refuses the elements, or else the tail behind them.
+fn visit_improper<'de, V: Visitor<'de>>(
+    elements: &'de [Term<'de>],
+    visitor: V,
+) -> Result<V::Value> {
+    visit_seq(elements, visitor)?;
+    Err(improper())
+}
+
 fn visit_map<'de, V: Visitor<'de>>(
     entries: &'de [(Term<'de>, Term<'de>)],
     visitor: V,
@@ -104,9 +113,8 @@ impl<'de> de::Deserializer<'de> for Value<'de> {
             },
             Term::List(elements) | Term::Tuple(elements) => visit_seq(elements, visitor),
             Term::Map(entries) => visit_map(entries, visitor),
-            Term::ImproperList(..) | Term::BitString { .. } | Term::Opaque(_) => {
-                Err(self.mismatch(&visitor))
-            }
+            Term::ImproperList(elements, _) => visit_improper(elements, visitor),
+            Term::BitString { .. } | Term::Opaque(_) => Err(self.mismatch(&visitor)),
         }
     }
 
@@ -162,6 +170,7 @@ impl<'de> de::Deserializer<'de> for Value<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.0 {
             Term::List(elements) => visit_seq(elements, visitor),
+            Term::ImproperList(elements, _) => visit_improper(elements, visitor),
             _ => Err(self.mismatch(&visitor)),
         }
     }
@@ -279,8 +288,9 @@ impl<'de> MapAccess<'de> for &mut Entries<'de> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
         self.entry = self.left.next();
-        let key = self.entry.map(|(key, _)| seed.deserialize(Value(key)));
-        key.transpose()
+        let Some((key, _)) = self.entry else { return Ok(None) };
+        let result = seed.deserialize(Value(key));
+        result.map(Some).map_err(|error| error.below(key.step()))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {

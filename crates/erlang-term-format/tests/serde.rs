@@ -122,6 +122,33 @@ fn an_error_tells_path_offset_and_message_apart() {
 }
 
 #[test]
+fn a_term_is_refused_for_what_its_bytes_are_refused_for() {
+    let pod = |containers: Term<'static>| map! { "containers" => containers };
+    let container = |key: Term<'static>| {
+        let limits = Term::Map(vec![(key, 1.into()), (Term::atom("gpu"), 2.into())]);
+        pod(Term::list([map! { "name" => "app", "limits" => limits }]))
+    };
+    for (term, path) in [
+        (container(Term::atom("cpu")), "containers[0].limits.gpu"),
+        (container(5.into()), "containers[0].limits.5"),
+        (container(Term::list([1])), "containers[0].limits.[1]"),
+        (pod(Term::ImproperList([1.into()].into(), Box::new(1.into()))), "containers[0]"),
+        (map! { "ports" => Term::ImproperList([80.into()].into(), Box::new(81.into())) }, "ports"),
+        (pod(Term::list([1])), "containers[0]"),
+        (pod(Term::list([map! {}])), "containers[0]"),
+        (map! { "restart" => tuple![1] }, "restart"),
+        (map! { "restart" => tuple![Term::atom("window"), 1] }, "restart"),
+        (map! { "ports" => "80" }, "ports"),
+    ] {
+        let bytes = encode(&term);
+        let of_bytes = from_slice::<Pod>(&bytes).expect_err("no pod");
+        let of_term = from_term::<Pod>(&term).expect_err("no pod");
+        assert_eq!(of_term.path(), path, "{of_term}");
+        assert_eq!((of_term.path(), of_term.message()), (of_bytes.path(), of_bytes.message()));
+    }
+}
+
+#[test]
 fn an_error_in_what_is_not_a_term_has_path_and_offset_too() {
     let bytes = encode(&map! { "a" => 1, "b" => vec![tuple![1], tuple![Term::atom("é"), 2.5]] });
     let cut = &bytes[..bytes.len() - 4];
