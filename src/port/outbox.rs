@@ -33,16 +33,20 @@ pub(super) struct Outbox {
     writer: FrameWriter,
     /// Bytes in a chunk; without it, replies go out whole.
     chunk_bytes: Option<usize>,
-    large: VecDeque<LargeReply>,
+    chunked: VecDeque<ChunkedReply>,
     large_bytes: usize,
+    /// Bytes of the others in chunks: they are short, or had not waited for room.
+    /// They count as frames do.
+    other_bytes: usize,
     trace: Option<Trace>,
 }
 
-/// What has not been sent of a large reply.
+/// What has not been sent of a reply in chunks.
 #[derive(Debug)]
-struct LargeReply {
+struct ChunkedReply {
     id: i64,
     rest: Bytes,
+    is_large: bool,
 }
 
 /// A frame that is longer than the client takes.
@@ -80,9 +84,12 @@ impl Outbox {
     }
 
     /// Sends the reply to request `id`, in chunks when it is large and the
-    /// client takes chunks.
+    /// client takes chunks. What is said under id 0 goes out whole: chunks of two
+    /// could not be told apart.
     pub(super) fn push_reply(&mut self, id: i64, reply: &Term<'_>) -> Result<(), TooLarge> {
-        let Some(chunk_bytes) = self.chunk_bytes else { return self.push(reply) };
+        let Some(chunk_bytes) = self.chunk_bytes.filter(|_| id != 0) else {
+            return self.push(reply);
+        };
         let bytes = self.write(reply);
         if bytes <= chunk_bytes {
             self.show(bytes);
@@ -94,8 +101,9 @@ impl Outbox {
         }
         // Where the reply would stand: a client can tell what came before it.
         self.write_chunk(id, true, &[]);
-        self.large_bytes += bytes;
-        self.large.push_back(LargeReply { id, rest });
+        let is_large = Self::is_large(bytes) && !self.is_full_of_large();
+        *self.waiting_bytes(is_large) += bytes;
+        self.chunked.push_back(ChunkedReply { id, rest, is_large });
         self.feed();
         Ok(())
     }
@@ -126,18 +134,22 @@ impl Outbox {
         frame
     }
 
-    /// Puts chunks into the stream, of each large reply in its turn.
+    fn waiting_bytes(&mut self, is_large: bool) -> &mut usize {
+        if is_large { &mut self.large_bytes } else { &mut self.other_bytes }
+    }
+
+    /// Puts chunks into the stream, of each reply in its turn.
     fn feed(&mut self) {
         let Some(chunk_bytes) = self.chunk_bytes else { return };
         while self.writer.pending().len() < CHUNKS_AHEAD * chunk_bytes
-            && let Some(mut reply) = self.large.pop_front()
+            && let Some(mut reply) = self.chunked.pop_front()
         {
             let chunk = reply.rest.split_to(chunk_bytes.min(reply.rest.len()));
             let more = !reply.rest.is_empty();
-            self.large_bytes -= chunk.len();
+            *self.waiting_bytes(reply.is_large) -= chunk.len();
             self.write_chunk(reply.id, more, &chunk);
             if more {
-                self.large.push_back(reply);
+                self.chunked.push_back(reply);
             }
         }
     }
@@ -155,7 +167,7 @@ impl Outbox {
 
     /// Whether frames are waiting that the client should read first.
     pub(super) fn is_full(&self) -> bool {
-        self.writer.pending().len() > OUTPUT_BYTES_MAX
+        self.writer.pending().len() + self.other_bytes > OUTPUT_BYTES_MAX
     }
 
     /// Whether large replies are waiting that the client should read before it
@@ -166,10 +178,11 @@ impl Outbox {
 
     /// Whether a reply to request `id` has been begun and not ended.
     pub(super) fn is_sending(&self, id: i64) -> bool {
-        self.large.iter().any(|reply| reply.id == id)
+        self.chunked.iter().any(|reply| reply.id == id)
     }
 
-    /// What takes more than this goes out in chunks, if the client takes them.
+    /// Whether so much goes out in chunks to every client that takes them, and
+    /// waits for room.
     pub(super) fn is_large(bytes: usize) -> bool {
         bytes > CHUNK_BYTES
     }
@@ -243,6 +256,39 @@ mod tests {
         let place = shown.iter().position(|frame| frame == "{2,{ok,<<\"v\">>}}").unwrap();
         assert_eq!(place, 1 + CHUNKS_AHEAD);
         assert_eq!(shown.len(), 1 + 101 + 1);
+    }
+
+    #[test]
+    fn what_is_told_under_no_id_is_never_in_chunks() {
+        let mut outbox = chunked(1_024);
+        outbox.push_reply(0, &reply(0, 2_000)).unwrap();
+        let (shown, chunks) = read_all(&mut outbox);
+        assert!(shown.len() == 1 && chunks.is_empty(), "{shown:?}");
+    }
+
+    #[test]
+    fn short_replies_in_shorter_chunks_fill_an_outbox_as_frames_do() {
+        let mut outbox = chunked(1_024);
+        let mut count = 0;
+        while !outbox.is_full() {
+            count += 1;
+            outbox.push_reply(count, &reply(count, 60_000)).unwrap();
+            assert!(count < 1_000, "no number of them is too much");
+        }
+        assert!(!outbox.is_full_of_large());
+        read_all(&mut outbox);
+        assert!(!outbox.is_full() && outbox.other_bytes == 0);
+    }
+
+    #[test]
+    fn a_large_reply_that_did_not_wait_for_room_fills_an_outbox_as_frames_do() {
+        let mut outbox = chunked(CHUNK_BYTES);
+        outbox.push_reply(1, &reply(1, OUTPUT_BYTES_MAX + CHUNK_BYTES * 3)).unwrap();
+        assert!(outbox.is_full_of_large() && !outbox.is_full());
+        outbox.push_reply(2, &reply(2, OUTPUT_BYTES_MAX)).unwrap();
+        assert!(outbox.is_full());
+        read_all(&mut outbox);
+        assert!(!outbox.is_full_of_large() && !outbox.is_full());
     }
 
     #[test]

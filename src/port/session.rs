@@ -45,12 +45,12 @@ pub struct Session {
     has_greeted: bool,
     in_flight: InFlight,
     /// Requests whose answers may be large, while there is no room for more of
-    /// those. They are in flight.
+    /// those. They are in flight, and hold no memory but their own.
     parked: VecDeque<(i64, Bytes)>,
     next_id: i64,
     asked: BTreeMap<i64, Purpose>,
     /// What could not be asked for, to be taken for refused.
-    unasked: Vec<Work>,
+    unasked: Vec<(Purpose, Term<'static>)>,
     notices: Option<Subscription>,
     trace: Option<Trace>,
 }
@@ -74,9 +74,10 @@ impl Session {
         self.send(&message::hello(host));
     }
 
-    /// What the client was asked and has not answered.
+    /// What the client was to be asked and has not answered.
     pub fn take_asked(&mut self) -> Vec<Purpose> {
-        std::mem::take(&mut self.asked).into_values().collect()
+        let unasked = self.unasked.drain(..).map(|(purpose, _)| purpose);
+        std::mem::take(&mut self.asked).into_values().chain(unasked).collect()
     }
 
     /// Takes off the wire what `read` appends within the room that it is given.
@@ -93,8 +94,8 @@ impl Session {
     /// broken are answered on the spot.
     pub fn next_work(&mut self) -> Option<Work> {
         loop {
-            let work = if let Some(work) = self.unasked.pop() {
-                Some(work)
+            let work = if let Some((purpose, error)) = self.unasked.pop() {
+                Some(Work::Answer(purpose, Err(error)))
             } else if let Some(frame) = self.next_parked() {
                 self.take_frame(&frame)
             } else {
@@ -226,7 +227,7 @@ impl Session {
         }
         self.in_flight.insert(id, frame.len());
         if must_wait {
-            self.parked.push_back((id, frame.clone()));
+            self.parked.push_back((id, Bytes::copy_from_slice(frame)));
             return Ok(None);
         }
         Ok(Some(call))
@@ -275,7 +276,7 @@ impl Session {
             Err(too_large) => {
                 let failure = too_large_to_send(op, &too_large);
                 let error = translate::failure(&failure).into_owned();
-                self.unasked.push(Work::Answer(purpose, Err(error)));
+                self.unasked.push((purpose, error));
             }
         }
     }
@@ -573,6 +574,8 @@ mod tests {
         // An id is in use until the last chunk is gone.
         assert!(matches!(session.next_work(), Some(Work::Request(3, _))));
         assert!(session.next_work().is_none());
+        // Nor does it keep the memory of what came with it.
+        assert!(session.parked.iter().all(|(_, frame)| frame.is_unique()));
         while session.outbox.is_full_of_large() {
             session.advance(session.output().len());
         }
@@ -595,6 +598,9 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+        session.ask("start", Term::binary(vec![b'v'; FRAME_BYTES_MAX]), purpose.clone());
+        assert_eq!(session.take_asked(), [purpose], "nor is it forgotten when the client goes");
+        assert!(session.next_work().is_none());
         assert!(session.take_asked().is_empty() && read_all(&mut session).is_empty());
     }
 
