@@ -322,6 +322,7 @@ impl Daemon {
                 count => {
                     self.session.advance(count);
                     *written += count;
+                    self.stay();
                 }
             }
         }
@@ -518,6 +519,16 @@ impl Daemon {
         self.answer_for_client();
     }
 
+    /// A client that has hung up and reads is waited for anew while what it has
+    /// asked waits for that.
+    fn stay(&mut self) {
+        if let Client::Leaving(deadline) = &mut self.client
+            && self.session.has_unserved()
+        {
+            *deadline = clock::now().after(LEAVE_MS);
+        }
+    }
+
     /// Ends the session of a client that has hung up, once all is answered or
     /// its time is over. Says whether it did.
     fn take_leave(&mut self) -> bool {
@@ -529,7 +540,7 @@ impl Daemon {
             self.disconnect(End::Done);
             return true;
         }
-        let is_answered = self.tickets.is_empty() && !self.session.has_parked();
+        let is_answered = self.tickets.is_empty() && !self.session.has_unserved();
         if !is_answered && clock::now() < deadline {
             return false;
         }

@@ -108,6 +108,18 @@ impl FrameReader {
         None
     }
 
+    /// Whether [`Self::next_frame`] has one to give.
+    #[must_use]
+    pub fn has_frame(&self) -> bool {
+        if let Some(long) = &self.long {
+            return long.content.len() == long.length;
+        }
+        self.buffer.first_chunk::<HEADER_BYTES>().is_some_and(|header| {
+            let claimed = u32::from_be_bytes(*header) as usize;
+            claimed > FRAME_BYTES_MAX || self.buffer.len() >= HEADER_BYTES + claimed
+        })
+    }
+
     /// Whether the stream stopped inside a frame.
     #[must_use]
     pub fn is_partial(&self) -> bool {
@@ -202,9 +214,10 @@ mod tests {
             let mut frames = Vec::new();
             for part in [&stream[..cut], &stream[cut..]] {
                 reader.push(part);
-                while let Some(frame) = reader.next_frame() {
-                    frames.push(frame);
+                while reader.has_frame() {
+                    frames.push(reader.next_frame().expect("it has one"));
                 }
+                assert_eq!(reader.next_frame(), None);
             }
             let expected = [&b"one"[..], b"", b"three"]
                 .map(|payload| Frame::Whole(Bytes::copy_from_slice(payload)));

@@ -151,10 +151,10 @@ impl Session {
         })
     }
 
-    /// Whether requests wait for room for their answers.
+    /// Whether the client has sent what waits for room for its answer.
     #[must_use]
-    pub fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+    pub fn has_unserved(&self) -> bool {
+        !self.parked.is_empty() || self.reader.has_frame()
     }
 
     /// The ids of requests that wait for room for their answers, and shall not
