@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,13 +26,21 @@ pub fn now() -> Millis {
     Millis(seconds * 1_000 + nanos / 1_000_000)
 }
 
+/// Milliseconds by which the clocks must part before an instant gets another wall
+/// clock time. Less is rounding, or a clock that somebody puts right bit by bit.
+const STEP_MS: u64 = 1_000;
+
 /// The wall clock's reading, in milliseconds since 1970, of an instant on the
-/// boot clock.
+/// boot clock: the same each time, unless the wall clock has been set since.
 #[must_use]
 pub fn unix_ms(instant: Millis) -> i64 {
+    static OFFSET_MS: AtomicI64 = AtomicI64::new(0);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     let wall = i64::try_from(wall).unwrap_or(i64::MAX);
-    let offset = wall.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX));
+    let read = wall.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX));
+    let kept = OFFSET_MS.load(Ordering::Relaxed);
+    let offset = if read.abs_diff(kept) < STEP_MS { kept } else { read };
+    OFFSET_MS.store(offset, Ordering::Relaxed);
     i64::try_from(instant.0).unwrap_or(i64::MAX).saturating_add(offset)
 }
 
@@ -103,6 +112,19 @@ impl Alarm {
 mod tests {
     use super::*;
     use std::future::poll_fn;
+
+    #[test]
+    fn an_instant_has_one_wall_clock_time_however_the_clocks_tick() {
+        let first = unix_ms(Millis(7));
+        // Long enough that each has ticked alone.
+        let until = now().after(5);
+        while now() < until {
+            assert_eq!(unix_ms(Millis(7)), first);
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let apart = unix_ms(now()).abs_diff(i64::try_from(wall).unwrap());
+        assert!(apart <= STEP_MS, "{apart} ms from what the wall clock says");
+    }
 
     #[test]
     fn a_time_of_day_is_of_any_day() {
