@@ -110,6 +110,9 @@ impl Source {
     fn take_term(&mut self, is_end: bool) -> Result<Option<Term<'static>>, String> {
         let (text, is_text) = self.whole_lines(is_end);
         let not_text = || Err(self.complaint(text.len(), "this is not UTF-8"));
+        if let Some(offset) = self.find_elixir_map(text) {
+            return Err(self.complaint(offset, ELIXIR_MAP));
+        }
         match self.syntax.first(&text[self.used..]) {
             Ok(Some((term, rest))) => {
                 self.used = text.len() - rest.len();
@@ -117,11 +120,6 @@ impl Source {
             }
             Ok(None) if !is_text => not_text(),
             Ok(None) => {
-                let comments = text[self.used..].trim_start();
-                // Or else nobody would see that nothing was sent.
-                if self.syntax == Syntax::Erlang && comments.starts_with("%{") {
-                    return Err(self.complaint(text.len() - comments.len(), ELIXIR_MAP));
-                }
                 self.used = text.len();
                 Ok(None)
             }
@@ -129,6 +127,27 @@ impl Source {
             Err(error) if error.is_incomplete() && !is_end => self.wait_for_more(),
             Err(error) => Err(self.excerpt(text, error)),
         }
+    }
+
+    /// Where a comment in front of the next term looks like a map of Elixir's: nobody would see
+    /// that it was not sent. Line by line, since each may arrive alone.
+    fn find_elixir_map(&self, text: &str) -> Option<usize> {
+        if self.syntax != Syntax::Erlang {
+            return None;
+        }
+        let mut end = self.used;
+        for line in text[self.used..].split_inclusive('\n') {
+            end += line.len();
+            // Dots end the term before.
+            let shown = line.trim_start_matches(|each: char| each.is_whitespace() || each == '.');
+            if shown.starts_with("%{") {
+                return Some(end - shown.len());
+            }
+            if !shown.is_empty() && !shown.starts_with('%') {
+                return None;
+            }
+        }
+        None
     }
 
     /// The lines that are there to their end, and whether all of them is text:

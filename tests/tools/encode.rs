@@ -118,6 +118,10 @@ fn a_map_of_the_other_language_is_no_silent_comment() {
     let expected = "tank encode: line 2, column 1: `%{` begins a comment, expected a term\n  \
                     hint: --syntax elixir reads %{name: \"web\"}\n";
     assert_eq!(encoded.stderr, expected);
+    // The same when more follows, which in a pipe comes later.
+    let encoded = run_bytes(&["encode"], "{1, status, nil}\n%{name: \"web\"}\n{2, status, nil}\n");
+    assert_eq!((encoded.code, encoded.stdout.len()), (Some(1), 22));
+    assert_eq!(encoded.stderr, expected);
 }
 
 #[test]
