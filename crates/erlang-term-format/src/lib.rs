@@ -36,12 +36,13 @@
 //!
 //! No input can make it panic, recurse without end, or allocate more than its [`Limits`] say:
 //! every claimed length is checked against the bytes that are left and the nodes that may still
-//! be spent before anything is reserved. All in all it takes at most 32 times the length of the
-//! input and 3 MiB, compressed or not; [`Limits`] says how that is counted. A map that has a key twice is refused, wherever it is,
-//! also in what a type skips.
+//! be spent before anything is reserved. All in all, terms take at most 32 times the length of
+//! the input and 3 MiB, compressed or not; [`Limits`] says how that is counted, and what it means
+//! for types of your own. A map that has a key twice is refused, wherever it is, also in what a
+//! type skips.
 //!
-//! An error says where in the value it is, and where in the input, and `expecting` lets a type say what it wants in words
-//! of its own:
+//! An error says where in the value it is, and where in the input, and `expecting` lets a type
+//! say what it wants in words of its own:
 //!
 //! ```
 //! use erlang_term_format::{from_term, text};
@@ -94,9 +95,22 @@
 //! | [`Atom`], [`Term`] | an atom, any term | |
 //!
 //! Use `#[serde(rename_all = "snake_case")]` on enums. An atom is never taken for text, nor text
-//! for an atom, but for the names of fields, which may be either, and where serde buffers
-//! (`untagged`, `flatten`, internally tagged enums), where both are text. Types that choose by
-//! `is_human_readable` get `false`.
+//! for an atom, but for the names of fields, which may be either, and where serde buffers. Types
+//! that choose by `is_human_readable` get `false`.
+//!
+//! Some types cannot be told apart at once: those with `flatten` or `untagged`, and enums with
+//! `tag`, also those with `content` besides, when the content comes first. Of these serde keeps
+//! what it reads in a form of its own, which knows text but no atoms, sequences but no tuples, and
+//! nothing like a pid. So in there
+//!
+//! - an atom is text, but for `true`, `false` and `nil`, and a [`Term`] has binaries for atoms and
+//!   lists for tuples;
+//! - a variant with content is read from a map, `#{variant => Content}`, not from a tuple;
+//! - pids, ports, references, funs, bit strings and integers that are no `i64` or `u64` are errors.
+//!
+//! And serde writes a struct with `flatten` as a map with text for keys, and the variant of an
+//! enum with `tag` alone as text. Enums as in the table, and fields that are terms, need none of
+//! it.
 //!
 //! # What is read and written
 //!

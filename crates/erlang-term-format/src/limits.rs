@@ -16,8 +16,9 @@ use crate::term::Term;
 /// So an input that is not compressed has enough for all but the strangest terms, and one that is
 /// may inflate to a megabyte and 16 times its length, less what its terms take.
 ///
-/// Types of your own take what they take: an element costs the input one byte or more, and a
-/// `Vec` up to three times its size while it grows.
+/// That is for terms, and for what is skipped. Types of your own take what they take: an element
+/// costs the input one byte or more, however large its type is, and a `Vec` up to three times its
+/// size while it grows. `nodes_max` bounds how many there are.
 ///
 /// ```
 /// use erlang_term_format::{decode_with, Limits};

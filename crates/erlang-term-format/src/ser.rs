@@ -28,6 +28,9 @@ type Result<T> = core::result::Result<T, Error>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// That no key of a map is there twice is the care of who implements `Serialize`, also where
+/// `flatten` puts two structs into one map: Erlang refuses such a map.
+///
 /// # Errors
 ///
 /// If the value has no Erlang form (a float that is not finite, say), or says so itself.

@@ -275,6 +275,60 @@ fn small_integers_are_read_alike_in_a_list_and_in_a_string() {
     }
 }
 
+#[test]
+fn where_serde_buffers_there_are_neither_atoms_nor_tuples() {
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    struct Open<'a> {
+        name: &'a str,
+        #[serde(flatten, borrow)]
+        rest: BTreeMap<String, Term<'a>>,
+    }
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Task {
+        Once { restart: Restart },
+    }
+    #[derive(Deserialize, Debug, PartialEq)]
+    #[serde(tag = "type", content = "body", rename_all = "snake_case")]
+    enum Message {
+        Restart(Restart),
+    }
+
+    let bytes = encode(&map! { "name" => "web", "x" => tuple![Term::atom("ok"), 1] });
+    let open = from_slice::<Open>(&bytes).expect("an open struct");
+    assert_eq!(open.rest["x"], Term::list(["ok".into(), Term::from(1)]));
+    let written = to_term(&open).expect("a term");
+    assert_eq!(written.to_string(), "#{<<\"name\">> => <<\"web\">>,<<\"x\">> => [<<\"ok\">>,1]}");
+    for refused in [Term::from(i128::MIN), pid()] {
+        let bytes = encode(&map! { "name" => "web", "x" => refused });
+        let error = refusal::<Open>(&bytes);
+        assert!(error.starts_with("x: invalid type") && error.contains("any value"), "{error}");
+    }
+
+    let task = Task::Once { restart: Restart::Always };
+    let written = to_term(&task).expect("a term");
+    assert_eq!(written.to_string(), "#{type => <<\"once\">>,restart => always}");
+    let once = |restart: Term<'static>| {
+        encode(&map! { "type" => Term::atom("once"), "restart" => restart })
+    };
+    assert_eq!(from_slice::<Task>(&once(Term::atom("always"))).expect("a task"), task);
+    let after = from_slice::<Task>(&once(map! { "after" => 5 })).expect("a map");
+    assert_eq!(after, Task::Once { restart: Restart::After(5) });
+    assert!(refusal::<Task>(&once(tuple![Term::atom("after"), 5])).contains("sequence"));
+
+    let (kind, body) = (Term::atom("restart"), tuple![Term::atom("after"), 5]);
+    let bytes = encode(&map! { "type" => kind.clone(), "body" => body.clone() });
+    let first = from_slice::<Message>(&bytes).expect("the tag first");
+    assert_eq!(first, Message::Restart(Restart::After(5)));
+    let bytes = encode(&map! { "body" => body, "type" => kind });
+    assert!(refusal::<Message>(&bytes).contains("sequence"));
+}
+
+fn pid() -> Term<'static> {
+    let bytes = [&[131, 88, 119, 1, b'n'][..], &[0; 12]].concat();
+    decode(&bytes).expect("a pid").into_owned()
+}
+
 #[derive(Deserialize, Debug)]
 struct Restarts {
     #[expect(dead_code, reason = "only read")]
