@@ -18,7 +18,7 @@ pub const PROTOCOL_MIN: i64 = 1;
 pub const CHUNK_BYTES_MIN: usize = 1 << 10;
 
 /// Largest request id.
-const ID_MAX: i64 = 1 << 53;
+pub const ID_MAX: i64 = 1 << 53;
 
 /// What a client sent.
 #[derive(Debug, PartialEq)]

@@ -117,6 +117,16 @@ fn any_frame_can_be_sent_and_its_answer_is_shown_as_it_is() {
 }
 
 #[test]
+fn the_last_id_can_be_used_and_one_beyond_is_not_waited_for() {
+    let ended = idle(
+        "send {9007199254740992, :list, nil}\nlist\nsend {9223372036854775807, :list, nil}\nlist\n",
+    );
+    assert!(ended.stdout.starts_with("{9007199254740992, {:ok, []}}\nno pods\nbad_args: "));
+    assert!(ended.stdout.ends_with("\nno pods\n"), "{}", ended.stdout);
+    assert_eq!(ended.code, Some(0));
+}
+
+#[test]
 fn an_answer_that_comes_in_chunks_is_shown_whole() {
     let value = "v".repeat(300_000);
     let ended = idle(&format!(

@@ -12,7 +12,7 @@ use std::thread;
 use erlang_term_format::{Limits, Term, decode_with, map, tuple};
 
 use crate::port::frame::{Frame, FrameReader, FrameWriter};
-use crate::port::message::PROTOCOL;
+use crate::port::message::{ID_MAX, PROTOCOL};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -86,7 +86,8 @@ impl Program {
 
     /// Sends a request under an id of its own.
     pub(super) fn ask(&mut self, op: &'static str, args: Term<'_>) -> i64 {
-        self.next_id += 1;
+        // Whoever types may have used the last one.
+        self.next_id = self.next_id % ID_MAX + 1;
         let id = self.next_id;
         self.send(&tuple![id, Term::atom(op), args]);
         id
@@ -98,10 +99,12 @@ impl Program {
     }
 
     /// Sends any term. When it is a request, its id, under which no other will
-    /// be sent.
+    /// be sent soon.
     pub(super) fn send_raw(&mut self, term: &Term<'_>) -> Option<i64> {
         let id = match term.as_tuple() {
-            Some([id, op, _]) if op.as_atom().is_some() => id.as_i64().filter(|id| *id > 0),
+            Some([id, op, _]) if op.as_atom().is_some() => {
+                id.as_i64().filter(|id| (1..=ID_MAX).contains(id))
+            }
             _ => None,
         };
         self.next_id = self.next_id.max(id.unwrap_or(0));
