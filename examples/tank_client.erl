@@ -96,4 +96,4 @@ show(Port, Op, Args) -> io:format("~s ~0tp~n", [Op, call(Port, Op, Args)]).
 show_notices_until(Port, Kind) ->
     {Seq, Notice} = next_notice(Port),
     io:format("notice ~b ~0tp~n", [Seq, Notice]),
-    element(1, Notice) =:= Kind orelse show_notices_until(Port, Kind).
+    is_tuple(Notice) andalso element(1, Notice) =:= Kind orelse show_notices_until(Port, Kind).
