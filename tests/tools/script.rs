@@ -127,6 +127,17 @@ fn the_last_id_can_be_used_and_one_beyond_is_not_waited_for() {
 }
 
 #[test]
+fn what_cannot_be_read_is_refused_and_not_waited_for() {
+    let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
+    let script =
+        format!("apply %{{name: {deep}}}\nlist\nsend {{900, :ping, {deep}}}\nlist\nping\n");
+    let ended = idle(&script);
+    assert!(ended.stderr.contains("more than 64 levels"), "{}", ended.stderr);
+    assert_eq!(ended.stdout.matches("no pods\n").count(), 2, "{}", ended.stdout);
+    assert!(ended.stdout.contains("answered after"), "{}", ended.stdout);
+}
+
+#[test]
 fn an_answer_that_comes_in_chunks_is_shown_whole() {
     let value = "v".repeat(300_000);
     let ended = idle(&format!(

@@ -16,6 +16,7 @@ use super::command::{About, COMMANDS, Command, Pods, Source};
 use super::program::{Heard, Program};
 use super::show::{Paint, Style};
 use crate::os_words::os_words;
+use crate::port::translate;
 
 /// Credit for notices: as many as there will ever be. Whoever listens always
 /// reads.
@@ -157,7 +158,10 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
     }
 
     fn ask(&mut self, op: &'static str, args: Term<'_>) -> Result<Term<'static>, Trouble> {
-        let id = self.program.ask(op, args);
+        let id = self
+            .program
+            .ask(op, args)
+            .map_err(|failure| Trouble::Refused(translate::failure(&failure).into_owned()))?;
         match (self.wait)(Some(id)) {
             Waited::Answer(Ok(value)) => Ok(value),
             Waited::Answer(Err(error)) => Err(Trouble::Refused(error)),

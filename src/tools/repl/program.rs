@@ -11,8 +11,9 @@ use std::thread;
 
 use erlang_term_format::{Limits, Term, decode_with, map, tuple};
 
-use crate::port::frame::{Frame, FrameReader, FrameWriter};
-use crate::port::message::{ID_MAX, PROTOCOL};
+use crate::core::failure::{Code, Failure};
+use crate::port::frame::{FRAME_BYTES_MAX, Frame, FrameReader, FrameWriter};
+use crate::port::message::{ID_MAX, Incoming, PROTOCOL};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -85,12 +86,18 @@ impl Program {
     }
 
     /// Sends a request under an id of its own.
-    pub(super) fn ask(&mut self, op: &'static str, args: Term<'_>) -> i64 {
+    ///
+    /// # Errors
+    /// What the port program would say of it under no id, so that it would be
+    /// waited for in vain.
+    pub(super) fn ask(&mut self, op: &'static str, args: Term<'_>) -> Result<i64, Failure> {
         // Whoever types may have used the last one.
         self.next_id = self.next_id % ID_MAX + 1;
         let id = self.next_id;
-        self.send(&tuple![id, Term::atom(op), args]);
-        id
+        let request = tuple![id, Term::atom(op), args];
+        check(&request)?;
+        self.send(&request);
+        Ok(id)
     }
 
     /// Says something that needs no answer.
@@ -98,8 +105,8 @@ impl Program {
         self.send(&tuple![0, Term::atom(op), args]);
     }
 
-    /// Sends any term. When it is a request, its id, under which no other will
-    /// be sent soon.
+    /// Sends any term. When it is a request that can be answered, its id, under
+    /// which no other will be sent soon.
     pub(super) fn send_raw(&mut self, term: &Term<'_>) -> Option<i64> {
         let id = match term.as_tuple() {
             Some([id, op, _]) if op.as_atom().is_some() => {
@@ -109,7 +116,7 @@ impl Program {
         };
         self.next_id = self.next_id.max(id.unwrap_or(0));
         self.send(term);
-        id
+        id.filter(|_| check(term).is_ok())
     }
 
     fn send(&mut self, term: &Term<'_>) {
@@ -125,6 +132,16 @@ impl Program {
     pub(super) fn hang_up(&mut self) {
         self.stdin = None;
     }
+}
+
+/// Whether a request can be read, and so be answered under its id.
+fn check(request: &Term<'_>) -> Result<(), Failure> {
+    let frame = erlang_term_format::encode(request);
+    if frame.len() > FRAME_BYTES_MAX {
+        let what = format!("it takes {} bytes, the limit is {FRAME_BYTES_MAX}", frame.len());
+        return Err(Failure::new(Code::FrameTooLarge, what));
+    }
+    Incoming::parse(&frame).map(drop)
 }
 
 fn listen(mut child: Child, mut stdout: ChildStdout, mut hear: impl FnMut(Heard)) {
