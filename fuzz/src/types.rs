@@ -31,6 +31,7 @@ pub fn holds(input: &[u8]) {
         Vec<Tagged>
         (Atom, i128, Option<(u64, char)>)
         BTreeMap<String, f64>
+        Vec<Option<Port>>
     }
 }
 
@@ -96,6 +97,10 @@ enum Shape {
     Pairs(BTreeMap<i64, Shape>),
     Nothing((), [u8; 3]),
 }
+
+/// Small integers in a list arrive as a string, which has no terms in it.
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+struct Port(u16);
 
 /// What serde buffers before it chooses.
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
