@@ -105,14 +105,22 @@ pub(crate) fn u32_bytes(length: usize) -> Result<[u8; 4]> {
     Ok(short.to_be_bytes())
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn write_atom(text: &str, out: &mut Vec<u8>) -> Result<()> {
-    if let Ok(length) = u8::try_from(text.len()) {
-        out.reserve(2 + text.len());
-        out.extend_from_slice(&[tag::SMALL_ATOM_UTF8_EXT, length]);
-        out.extend_from_slice(text.as_bytes());
-        return Ok(());
+    match u8::try_from(text.len()) {
+        Ok(length) => {
+            out.reserve(2 + text.len());
+            out.extend_from_slice(&[tag::SMALL_ATOM_UTF8_EXT, length]);
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+        Err(_) => write_long_atom(text, out),
     }
+}
+
+/// An atom of more than 255 bytes.
+#[cold]
+fn write_long_atom(text: &str, out: &mut Vec<u8>) -> Result<()> {
     let characters = text.chars().count();
     match u16::try_from(text.len()) {
         Ok(length) if characters <= tag::ATOM_CHARACTERS_MAX => {

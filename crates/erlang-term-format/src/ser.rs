@@ -335,6 +335,8 @@ struct MapWriter<'o> {
 }
 
 impl MapWriter<'_> {
+    /// Inlined, the key's text is known and takes no call to copy.
+    #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
         write_atom(key, self.out)?;
         self.entries += 1;
@@ -383,6 +385,7 @@ macro_rules! struct_writer {
             type Ok = ();
             type Error = Error;
 
+            #[inline(always)]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 key: &'static str,
