@@ -105,6 +105,14 @@ impl Terminal {
         }
     }
 
+    /// Leaves by Ctrl-D, at the next prompt: between two lines the key is the
+    /// terminal's, and gone.
+    fn leaves(&mut self) -> String {
+        self.sees("tank> ");
+        self.types(&[CTRL_D]);
+        self.ends()
+    }
+
     /// Waits for the repl's end; its exit status and whether lines are edited by
     /// the terminal again.
     fn ends(&mut self) -> String {
@@ -158,8 +166,7 @@ fn commands_and_pods_are_completed_and_ctrl_d_leaves() {
     terminal.sees("restart: :always");
     terminal.types(&["st", TAB, ENTER]);
     terminal.sees("no pods");
-    terminal.types(&[CTRL_D]);
-    assert_eq!(terminal.ends(), "0 icanon");
+    assert_eq!(terminal.leaves(), "0 icanon");
 }
 
 #[test]
@@ -177,8 +184,7 @@ fn what_happens_is_shown_above_the_line_that_is_being_typed() {
     terminal.sees("tank> status we");
     terminal.types(&["b", ENTER]);
     terminal.sees("web is starting");
-    terminal.types(&[CTRL_D]);
-    assert_eq!(terminal.ends(), "0 icanon");
+    assert_eq!(terminal.leaves(), "0 icanon");
 }
 
 #[test]
@@ -193,8 +199,7 @@ fn lines_that_are_typed_ahead_are_all_carried_out() {
     terminal.types(&[&keys, "ping", ENTER]);
     terminal.sees("p59 is applied, generation 60");
     terminal.sees("answered after ");
-    terminal.types(&[CTRL_D]);
-    assert_eq!(terminal.ends(), "0 icanon");
+    assert_eq!(terminal.leaves(), "0 icanon");
 }
 
 #[test]
@@ -215,8 +220,7 @@ fn ctrl_c_cancels_the_line_and_arrow_up_brings_lines_back() {
     terminal.sees("answered after ");
     terminal.types(&[" list", ENTER]);
     terminal.sees("no pods");
-    terminal.types(&[CTRL_D]);
-    assert_eq!(terminal.ends(), "0 icanon");
+    assert_eq!(terminal.leaves(), "0 icanon");
     let history = home.path().join(".local/state/tank/repl_history");
     let kept = std::fs::read_to_string(&history).expect("lines are kept");
     assert!(kept.contains("ping") && !kept.contains("delete") && !kept.contains("list"), "{kept}");
@@ -225,8 +229,7 @@ fn ctrl_c_cancels_the_line_and_arrow_up_brings_lines_back() {
     let mut next = Terminal::open(IDLE, home.path(), false);
     next.types(&[UP, ENTER]);
     next.sees("answered after ");
-    next.types(&[CTRL_D]);
-    assert_eq!(next.ends(), "0 icanon");
+    assert_eq!(next.leaves(), "0 icanon");
 }
 
 #[test]
@@ -286,7 +289,6 @@ fn there_are_colours_at_a_terminal_unless_they_are_not_wanted() {
         terminal.sees("not_found:");
         assert_eq!(terminal.has_seen(b"\x1b[31mnot_found:"), bold);
         assert_eq!(terminal.has_seen(b"\x1b[1mtank> "), bold);
-        terminal.types(&[CTRL_D]);
-        assert_eq!(terminal.ends(), "0 icanon");
+        assert_eq!(terminal.leaves(), "0 icanon");
     }
 }
