@@ -185,8 +185,9 @@ impl Daemon {
                 Wake::News(news) => self.take_news(news),
                 Wake::Event(event) => self.handle(event),
                 Wake::Time => self.handle(Event::Woke),
-                // Each turn writes what it can.
-                Wake::Writable => {}
+                // Each turn writes what it can. A client that reads as fast as that would
+                // keep the runtime from looking for what else has happened.
+                Wake::Writable => tokio::task::yield_now().await,
                 Wake::Readable => {
                     has_just_read = self.read();
                     reads += u32::from(has_just_read);
