@@ -45,9 +45,10 @@ impl Terminal {
     /// A repl with these options, its prompt there. What it leaves behind is
     /// below `home`.
     fn open(options: &str, home: &Path, colours: bool) -> Self {
-        // What becomes of the terminal is asked of it afterwards.
+        // What becomes of the terminal is asked of it afterwards, by a shell that a
+        // Ctrl-C does not end.
         let line = format!(
-            "stty rows 40 cols 150; '{}' repl {options}; echo status=$? $(stty -a | grep -o ' icanon')",
+            "trap : INT; stty rows 40 cols 150; '{}' repl {options}; echo status=$? $(stty -a | grep -o ' icanon')",
             env!("CARGO_BIN_EXE_tank")
         );
         let mut command = Command::new("script");
@@ -55,6 +56,7 @@ impl Terminal {
         command
             .current_dir(home)
             .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
             .env("HOME", home)
             .env_remove("XDG_STATE_HOME");
         match colours {
