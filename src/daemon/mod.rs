@@ -615,3 +615,120 @@ impl Daemon {
 fn too_late() -> Failure {
     Failure::new(Code::ShuttingDown, "the client has hung up before this was done")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{ErrorKind, Read, Write};
+    use std::pin::pin;
+
+    use erlang_term_format::text;
+    use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
+
+    use super::options::{Options, RuntimeKind, StoreKind};
+    use super::*;
+    use crate::port::frame::{Frame, FrameReader, FrameWriter};
+    use crate::port::outbox::CHUNK_BYTES;
+
+    /// The client of a loop that is in the same thread: it acts while the runtime
+    /// looks for what has happened, and at no other time.
+    struct Peer {
+        requests: File,
+        answers: File,
+        reader: FrameReader,
+    }
+
+    impl Peer {
+        /// A daemon that holds specs in memory and starts nothing, and its client,
+        /// who takes chunks.
+        async fn of_a_daemon() -> (Self, Daemon) {
+            let (input, requests) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let (answers, output) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+            let pipes = Rc::new(Pipes::new(input, output).unwrap());
+            let daemon = start::start(&options(), pipes).await.unwrap();
+            let reader = FrameReader::default();
+            let mut peer = Self { requests: requests.into(), answers: answers.into(), reader };
+            peer.says("{hello, #{protocol => 1, chunk_bytes => 65536}}");
+            (peer, daemon)
+        }
+
+        fn says(&mut self, source: &str) {
+            let mut frame = FrameWriter::default();
+            let term = text::parse(source).unwrap();
+            frame.push(|out| erlang_term_format::encode_into(&term, out));
+            self.requests.write_all(frame.pending()).unwrap();
+        }
+
+        /// The terms that have come whole since it last looked.
+        fn hears(&mut self) -> Vec<Term<'static>> {
+            let mut bytes = Vec::new();
+            match self.answers.read_to_end(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                ended => panic!("the loop goes on, and its pipe is {ended:?}"),
+            }
+            self.reader.push(&bytes);
+            let frames = std::iter::from_fn(|| self.reader.next_frame());
+            frames
+                .map(|frame| match frame {
+                    Frame::Whole(frame) => erlang_term_format::decode(&frame).unwrap().into_owned(),
+                    Frame::TooLarge { claimed } => panic!("{claimed} bytes"),
+                })
+                .collect()
+        }
+    }
+
+    fn options() -> Options {
+        Options {
+            data_dir: "/nonexistent".into(),
+            run_dir: "/nonexistent".into(),
+            store: StoreKind::Memory,
+            runtime: RuntimeKind::None,
+            interval_ms: 5_000,
+            backoff_base_ms: 10_000,
+            backoff_cap_ms: 300_000,
+            stable_window_ms: 600_000,
+            on_disconnect: OnDisconnect::Keep,
+            stop_grace_ms: 10_000,
+            lock_wait_ms: 0,
+            trace_frames: false,
+            shim: "/nonexistent".into(),
+            cgroup_parent: "tank".into(),
+        }
+    }
+
+    /// Runs the loop, and `peer` whenever the loop lets the runtime look for what
+    /// has happened, until that says that it has seen enough.
+    async fn run_beside(daemon: Daemon, mut peer: impl FnMut() -> bool) {
+        let mut running = pin!(daemon.run());
+        poll_fn(|cx| match running.as_mut().poll(cx) {
+            Poll::Ready(end) => panic!("the loop has ended: {end:?}"),
+            Poll::Pending if peer() => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_client_is_heard_between_turns_that_each_find_room_for_output() {
+        let (mut peer, daemon) = Peer::of_a_daemon().await;
+        // Less than the pipe holds: there is room in it all the time.
+        let chunks = 15;
+        let reply_bytes = chunks * CHUNK_BYTES;
+        let pipe_bytes = fcntl_getpipe_size(&peer.answers).unwrap();
+        assert!(reply_bytes + TURN_BYTES / 4 <= pipe_bytes, "a pipe holds {pipe_bytes} bytes");
+        peer.says(&format!("{{1, ping, <<\"{}\">>}}", "v".repeat(reply_bytes - 100)));
+        let (mut heard, mut has_asked) = (Vec::new(), false);
+        run_beside(daemon, || {
+            heard.extend(peer.hears());
+            let is_chunk = |term: &Term<'_>| term.as_tuple().unwrap()[0].is_atom("chunk");
+            if !has_asked && heard.iter().any(is_chunk) {
+                has_asked = true;
+                peer.says("{2, ping, small}");
+            }
+            heard.len() == 3 + chunks
+        })
+        .await;
+        let at = heard.iter().position(|term| term.to_string() == "{2,{ok,small}}").unwrap();
+        assert!(at < heard.len() - 1, "the small call is answered after the large one");
+    }
+}
