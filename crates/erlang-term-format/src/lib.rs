@@ -134,7 +134,10 @@
 //!
 //! Refused by name is what has no meaning to anybody else: references into the atom cache of a
 //! connection (82), headers of the distribution protocol (68, 69), and what `term_to_binary/2`
-//! makes with the option `local` (`LOCAL_EXT`, 121), which is for nobody but who made it.
+//! makes with the option `local` (`LOCAL_EXT`, 121), which is for nobody but who made it. What
+//! `binary_to_term/1` refuses is refused here, but for funs as they were before R8 (117), and for
+//! pids, ports and references that only the node that they name can refuse, as it has no room for
+//! such a number.
 //!
 //! Entries of maps are written in the order that they have; after [`Term::sort_maps`], bytes are
 //! those of the option `deterministic`.

@@ -448,15 +448,12 @@ impl<'b> Reader<'b> {
         Ok(small(negative, magnitude).map_or(Head::Big(negative, magnitude), Head::Integer))
     }
 
-    /// The format of `io:format("~.20e")` in 31 bytes, padded with zeros.
+    /// What `io:format("~.20e")` writes, in 31 bytes of which those behind it are zero.
     fn text_float(&mut self, start: usize) -> Result<Head<'b>> {
         let text: [u8; 31] = self.array()?;
-        let length = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        let digits = from_utf8(&text[..length]).unwrap_or_default().trim_start();
-        let plain = digits.bytes().all(|byte| b"+-.eE0123456789".contains(&byte));
-        match digits.parse() {
-            Ok(value) if plain => finite(start, value),
-            _ => Err(DecodeError::new(start, Kind::Float)),
+        match float_of(&text) {
+            Some(value) => finite(start, value),
+            None => Err(DecodeError::new(start, Kind::Float)),
         }
     }
 
@@ -503,16 +500,34 @@ impl<'b> Reader<'b> {
     }
 
     /// Checks a pid, port, reference, fun or export, and gives its bytes.
+    ///
+    /// A node refuses more than this of what claims to be from itself, by how many processes and
+    /// ports it may have and how long its references are: nobody else can know.
     fn opaque(&mut self, start: usize, tag: u8) -> Result<Head<'b>> {
         match tag {
-            tag::PID_EXT => self.node_and(8 + 1)?,
-            tag::NEW_PID_EXT => self.node_and(8 + 4)?,
-            tag::PORT_EXT => self.node_and(4 + 1)?,
+            tag::PID_EXT | tag::NEW_PID_EXT => self.pid_after_tag(start, tag)?,
+            tag::PORT_EXT => {
+                self.node_and(4)?;
+                self.old_creation(start, "port")?;
+            }
             tag::NEW_PORT_EXT => self.node_and(4 + 4)?,
             tag::V4_PORT_EXT => self.node_and(8 + 4)?,
-            tag::REFERENCE_EXT => self.node_and(4 + 1)?,
-            tag::NEW_REFERENCE_EXT => self.reference(start, 1)?,
-            tag::NEWER_REFERENCE_EXT => self.reference(start, 4)?,
+            tag::REFERENCE_EXT => {
+                self.atom()?;
+                self.old_reference_word(start)?;
+                self.old_creation(start, "reference")?;
+            }
+            tag::NEW_REFERENCE_EXT => {
+                let words = self.reference_words(start)?;
+                self.atom()?;
+                self.old_creation(start, "reference")?;
+                self.old_reference_word(start)?;
+                self.take(4 * (words - 1))?;
+            }
+            tag::NEWER_REFERENCE_EXT => {
+                let words = self.reference_words(start)?;
+                self.node_and(4 + 4 * words)?;
+            }
             tag::EXPORT_EXT => self.export(start)?,
             tag::NEW_FUN_EXT => self.nested(|reader| reader.fun(start))?,
             tag::FUN_EXT => self.nested(|reader| reader.old_fun(start))?,
@@ -526,14 +541,36 @@ impl<'b> Reader<'b> {
         self.take(bytes).map(drop)
     }
 
-    fn reference(&mut self, start: usize, creation_bytes: usize) -> Result<()> {
-        /// Words that a reference may have since OTP 24.
-        const WORDS_MAX: usize = 5;
-        let words = self.u16_length()?;
-        if words == 0 || words > WORDS_MAX {
-            return Err(DecodeError::new(start, Kind::Malformed("reference")));
+    fn pid_after_tag(&mut self, start: usize, tag: u8) -> Result<()> {
+        self.node_and(8)?;
+        match tag {
+            tag::PID_EXT => self.old_creation(start, "pid"),
+            _ => self.take(4).map(drop),
         }
-        self.node_and(creation_bytes + 4 * words)
+    }
+
+    /// A creation was two bits before it was 32.
+    fn old_creation(&mut self, start: usize, whose: &'static str) -> Result<()> {
+        match self.u8()? {
+            0..=3 => Ok(()),
+            _ => Err(DecodeError::new(start, Kind::Malformed(whose))),
+        }
+    }
+
+    /// The first word of a reference was 18 bits before it was 32.
+    fn old_reference_word(&mut self, start: usize) -> Result<()> {
+        match self.array().map(u32::from_be_bytes)? {
+            0..0x4_0000 => Ok(()),
+            _ => Err(DecodeError::new(start, Kind::Malformed("reference"))),
+        }
+    }
+
+    fn reference_words(&mut self, start: usize) -> Result<usize> {
+        match self.u16_length()? {
+            // As many as a reference may have since OTP 24.
+            words @ 1..=5 => Ok(words),
+            _ => Err(DecodeError::new(start, Kind::Malformed("reference"))),
+        }
     }
 
     fn export(&mut self, start: usize) -> Result<()> {
@@ -547,10 +584,12 @@ impl<'b> Reader<'b> {
         }
     }
 
+    /// As wide as what a node keeps in a word, which is all that it takes there.
     fn fun_integer(&mut self, start: usize) -> Result<()> {
+        const END: i64 = 1 << 59;
         self.spend(1)?;
         match self.head()? {
-            Head::Integer(_) => Ok(()),
+            Head::Integer(value) if (-END..END).contains(&value) => Ok(()),
             _ => Err(DecodeError::new(start, Kind::Malformed("fun"))),
         }
     }
@@ -565,6 +604,8 @@ impl<'b> Reader<'b> {
     /// Size, arity, uniq, index, number of free variables; module, old index, old uniq, pid;
     /// the free variables. The size counts itself and all that follows.
     fn fun(&mut self, start: usize) -> Result<()> {
+        /// They are arguments too, behind those of the call.
+        const FREE_MAX: usize = 255;
         let from = self.position();
         let size = self.u32_length()?;
         self.take(1 + 16 + 4)?;
@@ -575,7 +616,7 @@ impl<'b> Reader<'b> {
         self.fun_integer(start)?;
         self.pid(start)?;
         self.skip_each(0, free)?;
-        if self.position() - from != size {
+        if free > FREE_MAX || self.position() - from != size {
             return Err(DecodeError::new(start, Kind::Malformed("fun")));
         }
         Ok(())
@@ -594,11 +635,23 @@ impl<'b> Reader<'b> {
 
     fn pid(&mut self, start: usize) -> Result<()> {
         match self.u8()? {
-            tag::PID_EXT => self.node_and(8 + 1),
-            tag::NEW_PID_EXT => self.node_and(8 + 4),
+            tag @ (tag::PID_EXT | tag::NEW_PID_EXT) => self.pid_after_tag(start, tag),
             _ => Err(DecodeError::new(start, Kind::Malformed("fun"))),
         }
     }
+}
+
+/// Digits, a point, digits and perhaps an exponent; then a zero.
+fn float_of(text: &[u8]) -> Option<f64> {
+    let end = text.iter().position(|byte| *byte == 0)?;
+    let text = from_utf8(&text[..end]).ok()?;
+    let (whole, fraction) = text.split_once('.')?;
+    let digit = |each: char| each.is_ascii_digit();
+    // What else `parse` takes has no digit in one of these places.
+    if !whole.ends_with(digit) || !fraction.starts_with(digit) {
+        return None;
+    }
+    text.parse().ok()
 }
 
 fn finite<'b>(start: usize, value: f64) -> Result<Head<'b>> {

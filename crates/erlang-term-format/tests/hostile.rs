@@ -368,6 +368,8 @@ fn floats_of_old_releases_are_read_as_text() {
     for wrong in [&b"nan"[..], b"inf", b"1e999", b"", b"1.5x", b"\xff"] {
         assert_eq!(refusal_of(&float(wrong)), Kind::Float, "{wrong:?}");
     }
+    // The BEAM reads on into whatever lies behind.
+    assert_eq!(refusal_of(&float(b"1.50000000000000000000000000000")), Kind::Float);
 }
 
 #[test]
