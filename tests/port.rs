@@ -767,6 +767,22 @@ fn a_client_that_does_not_read_the_last_answers_cannot_keep_the_program() {
 }
 
 #[test]
+fn a_client_that_hangs_up_after_a_shutdown_and_does_not_read_cannot_keep_the_program() {
+    let mut port = idle();
+    port.ok("apply", &large_pod("web", 3 << 20));
+    port.ask("list", "nil");
+    port.ask("list", "nil");
+    port.ask("shutdown", "#{pods => stop}");
+    eventually("the program waits for its reader", || {
+        port.unread_by_program() == 0 && port.is_asleep()
+    });
+    // This it does not read any more, and hears of the end all the same.
+    port.send("{0, nudge, nil}");
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+}
+
+#[test]
 fn requests_beyond_the_bound_on_work_in_flight_are_refused() {
     let mut port = Port::start(&["--store", "memory", "--runtime", "client"]);
     port.ok("apply", POD);

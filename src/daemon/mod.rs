@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use erlang_term_format::Term;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::core::action::{Action, Command, Reply};
 use crate::core::event::{ActionId, Event, Incarnation, Observation, Outcome, Request, Ticket};
@@ -494,18 +494,22 @@ impl Daemon {
         }
     }
 
-    /// Writes everything, for the last time.
+    /// Writes everything, for the last time. A client that has hung up, before or
+    /// meanwhile, must go on reading.
     async fn flush(&mut self) {
         while self.client != Client::Gone && !self.session.output().is_empty() {
-            let write = self.pipes.write(self.session.output());
-            let written = match self.client {
-                Client::Leaving(_) => timeout(Duration::from_millis(LEAVE_MS), write).await,
-                _ => Ok(write.await),
+            let lose_patience = async {
+                if self.client == Client::Here {
+                    poll_fn(|cx| self.pipes.poll_hangup(cx)).await;
+                }
+                sleep(Duration::from_millis(LEAVE_MS)).await;
             };
-            match written {
-                Ok(Ok(count)) => self.session.advance(count),
-                Ok(Err(_)) => return,
-                Err(_) => {
+            tokio::select! {
+                written = self.pipes.write(self.session.output()) => match written {
+                    Ok(count) => self.session.advance(count),
+                    Err(_) => return,
+                },
+                () = lose_patience => {
                     let bytes = self.session.output().len();
                     return tracing::warn!("nobody reads the last answers, {bytes} bytes and more");
                 }

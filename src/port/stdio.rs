@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread::{self, JoinHandle};
 
 use rustix::buffer::spare_capacity;
@@ -98,6 +98,19 @@ impl Pipes {
     /// may.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.input.poll_read_ready(cx).map(|ready| drop(ready.expect(POLLABLE)))
+    }
+
+    /// Whether nobody can say anything more, however much of what was said has
+    /// not been read; the task is woken when it is so. Only for whoever reads no
+    /// more: that there is something to read is forgotten.
+    pub fn poll_hangup(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut ready = ready!(self.input.poll_read_ready(cx)).expect(POLLABLE);
+            if ready.ready().is_read_closed() {
+                return Poll::Ready(());
+            }
+            ready.clear_ready();
+        }
     }
 
     /// Whether what is written can still be read by anybody.
