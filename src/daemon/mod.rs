@@ -50,6 +50,11 @@ const READS_MAX: u32 = 32;
 /// fast as it is written to would put off for as long as there is output.
 const TURN_BYTES: usize = 256 << 10;
 
+/// What is taken up of all that the client has asked for before anything else is
+/// heard: as many requests as may be in flight can have waited for room for their
+/// answers, and find it together.
+const TURN_WORKS: usize = 1_024;
+
 /// The loop and all it holds.
 pub struct Daemon {
     core: Reconciler,
@@ -122,6 +127,8 @@ enum Wake {
     News(StoreNews),
     Event(Event),
     Time,
+    /// The last turn has left something to do.
+    Unfinished,
     /// There is room for output.
     Writable,
     /// There is input.
@@ -163,7 +170,9 @@ impl Daemon {
         let (mut reads, mut has_just_read) = (0, false);
         self.obey();
         loop {
-            self.serve();
+            let is_unfinished = self.serve();
+            // More to do than there was time for: none to look for more.
+            has_just_read &= !is_unfinished;
             if self.take_leave() {
                 continue;
             }
@@ -180,14 +189,15 @@ impl Daemon {
                 continue;
             }
             has_just_read = false;
-            match self.sleep(&mut hangups).await {
+            match self.sleep(&mut hangups, is_unfinished).await {
                 Wake::Hangup => self.disconnect(End::Done),
                 Wake::News(news) => self.take_news(news),
                 Wake::Event(event) => self.handle(event),
                 Wake::Time => self.handle(Event::Woke),
-                // Each turn writes what it can. A client that reads as fast as that would
-                // keep the runtime from looking for what else has happened.
-                Wake::Writable => tokio::task::yield_now().await,
+                // Each turn does and writes what it can. A client that asks for much or reads
+                // as fast as that would keep the runtime from looking for what else has
+                // happened.
+                Wake::Unfinished | Wake::Writable => tokio::task::yield_now().await,
                 Wake::Readable => {
                     has_just_read = self.read();
                     reads += u32::from(has_just_read);
@@ -196,7 +206,7 @@ impl Daemon {
         }
     }
 
-    async fn sleep(&mut self, hangups: &mut Hangups) -> Wake {
+    async fn sleep(&mut self, hangups: &mut Hangups, is_unfinished: bool) -> Wake {
         let has_greeted = self.host.is_none();
         let may_read = self.client == Client::Here && has_greeted && !self.session.is_backlogged();
         let may_write = self.client != Client::Gone && !self.session.output().is_empty();
@@ -213,6 +223,10 @@ impl Daemon {
             }
             if self.alarm.poll_ring(cx).is_ready() {
                 return Poll::Ready(Wake::Time);
+            }
+            // Before more is read.
+            if is_unfinished {
+                return Poll::Ready(Wake::Unfinished);
             }
             // Each turn writes: a client that reads a large reply as fast as it
             // comes must not keep its own next request waiting.
@@ -276,27 +290,32 @@ impl Daemon {
     }
 
     /// Does what the client has asked for and delivers what there is to say, as
-    /// long as the client reads it: a short request can have a long answer.
-    fn serve(&mut self) {
-        let mut written = 0;
-        while (self.work() | self.write(&mut written))
+    /// long as the client reads it: a short request can have a long answer. Says
+    /// whether that was too much for one turn.
+    fn serve(&mut self) -> bool {
+        let (mut works, mut written) = (0, 0);
+        while (self.work(&mut works) | self.write(&mut written))
+            && works < TURN_WORKS
             && (written < TURN_BYTES || self.session.output().is_empty())
         {}
+        works == TURN_WORKS
     }
 
-    /// Says whether there was anything to do.
-    fn work(&mut self) -> bool {
-        let mut has_worked = false;
+    /// Does what there is to do, as far as it belongs into this turn; says whether
+    /// there was anything.
+    fn work(&mut self, works: &mut usize) -> bool {
+        let before = *works;
         self.tell();
-        while self.end.is_none()
+        while *works < TURN_WORKS
+            && self.end.is_none()
             && !self.session.is_backlogged()
             && let Some(work) = self.session.next_work()
         {
             self.take_work(work);
             self.tell();
-            has_worked = true;
+            *works += 1;
         }
-        has_worked
+        *works > before
     }
 
     /// Writes what fits without waiting, as far as it belongs into this turn;
@@ -628,11 +647,15 @@ mod tests {
 
     use erlang_term_format::text;
     use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
+    use tokio::time::timeout;
 
     use super::options::{Options, RuntimeKind, StoreKind};
     use super::*;
     use crate::port::frame::{Frame, FrameReader, FrameWriter};
-    use crate::port::outbox::CHUNK_BYTES;
+    use crate::port::outbox::{CHUNK_BYTES, OUTPUT_BYTES_MAX};
+
+    /// How long anything may take before a test gives up.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// The client of a loop that is in the same thread: it acts while the runtime
     /// looks for what has happened, and at no other time.
@@ -649,18 +672,16 @@ mod tests {
             let (input, requests) = pipe_with(PipeFlags::CLOEXEC).unwrap();
             let (answers, output) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
             let pipes = Rc::new(Pipes::new(input, output).unwrap());
-            let daemon = start::start(&options(), pipes).await.unwrap();
+            let mut daemon = start::start(&options(), pipes).await.unwrap();
+            let hello = "{hello, #{protocol => 1, chunk_bytes => 65536}}".to_owned();
+            daemon.session.push(&frames([hello]));
             let reader = FrameReader::default();
-            let mut peer = Self { requests: requests.into(), answers: answers.into(), reader };
-            peer.says("{hello, #{protocol => 1, chunk_bytes => 65536}}");
+            let peer = Self { requests: requests.into(), answers: answers.into(), reader };
             (peer, daemon)
         }
 
         fn says(&mut self, source: &str) {
-            let mut frame = FrameWriter::default();
-            let term = text::parse(source).unwrap();
-            frame.push(|out| erlang_term_format::encode_into(&term, out));
-            self.requests.write_all(frame.pending()).unwrap();
+            self.requests.write_all(&frames([source.to_owned()])).unwrap();
         }
 
         /// The terms that have come whole since it last looked.
@@ -687,7 +708,7 @@ mod tests {
             run_dir: "/nonexistent".into(),
             store: StoreKind::Memory,
             runtime: RuntimeKind::None,
-            interval_ms: 5_000,
+            interval_ms: 3_600_000,
             backoff_base_ms: 10_000,
             backoff_cap_ms: 300_000,
             stable_window_ms: 600_000,
@@ -700,16 +721,25 @@ mod tests {
         }
     }
 
+    fn frames(sources: impl IntoIterator<Item = String>) -> Vec<u8> {
+        let mut frames = FrameWriter::default();
+        for source in sources {
+            let term = text::parse(&source).unwrap();
+            frames.push(|out| erlang_term_format::encode_into(&term, out));
+        }
+        frames.pending().to_vec()
+    }
+
     /// Runs the loop, and `peer` whenever the loop lets the runtime look for what
     /// has happened, until that says that it has seen enough.
     async fn run_beside(daemon: Daemon, mut peer: impl FnMut() -> bool) {
         let mut running = pin!(daemon.run());
-        poll_fn(|cx| match running.as_mut().poll(cx) {
+        let beside = poll_fn(|cx| match running.as_mut().poll(cx) {
             Poll::Ready(end) => panic!("the loop has ended: {end:?}"),
             Poll::Pending if peer() => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
-        })
-        .await;
+        });
+        timeout(PATIENCE, beside).await.expect("the loop goes on");
     }
 
     #[tokio::test]
@@ -734,5 +764,31 @@ mod tests {
         .await;
         let at = heard.iter().position(|term| term.to_string() == "{2,{ok,small}}").unwrap();
         assert!(at < heard.len() - 1, "the small call is answered after the large one");
+    }
+
+    #[tokio::test]
+    async fn what_has_waited_for_room_is_taken_up_over_many_turns() {
+        let (mut peer, mut daemon) = Peer::of_a_daemon().await;
+        let large = format!("{{1, ping, <<\"{}\">>}}", "v".repeat(OUTPUT_BYTES_MAX + TURN_BYTES));
+        let gets = 16 * TURN_WORKS;
+        let get = |id| format!("{{{id}, get, <<\"web\">>}}");
+        daemon.session.push(&frames([large]));
+        daemon.session.push(&frames((2..2 + gets).map(get)));
+        assert!(!daemon.serve(), "there is no room for what waits");
+        while !daemon.serve() {
+            peer.hears();
+        }
+        assert_eq!(daemon.next_ticket, TURN_WORKS as u64, "each get has a ticket");
+    }
+
+    #[tokio::test]
+    async fn what_a_turn_leaves_is_taken_up_though_nothing_else_happens() {
+        let (mut peer, mut daemon) = Peer::of_a_daemon().await;
+        // Words that move nothing here: there are no runs.
+        let word = "{0, exited, {<<\"web\">>, 1, {exited, 0}}}".to_owned();
+        daemon.session.push(&frames(vec![word; 16 * TURN_WORKS]));
+        daemon.session.push(&frames(["{1, ping, nil}".to_owned()]));
+        run_beside(daemon, || peer.hears().iter().any(|term| term.to_string() == "{1,{ok,nil}}"))
+            .await;
     }
 }
