@@ -120,20 +120,29 @@ fn mask(term: &mut Term<'_>) {
     match term {
         Term::Map(entries) => {
             for (key, value) in entries {
-                if key.is_atom("env") { hide(value) } else { mask(value) }
+                if is_env(key) { hide(value) } else { mask(value) }
             }
         }
         Term::Tuple(elements) => match &mut elements[..] {
-            [tag, value] if tag.is_atom("env") => hide(value),
+            [tag, value] if is_env(tag) => hide(value),
             [tag, _, _, Term::Binary(part)] if tag.is_atom("chunk") => {
                 elements[3] = Term::binary(format!("{} bytes", part.len()));
             }
             elements => elements.iter_mut().for_each(mask),
         },
         Term::List(elements) => elements.iter_mut().for_each(mask),
-        Term::ImproperList(elements, _) => elements.iter_mut().for_each(mask),
+        Term::ImproperList(elements, tail) => {
+            elements.iter_mut().for_each(mask);
+            mask(tail);
+        }
         _ => {}
     }
+}
+
+/// The names of fields are atoms. A client that sends binaries is refused, and its
+/// secrets are secrets all the same.
+fn is_env(key: &Term<'_>) -> bool {
+    key.is_atom("env") || key.as_bytes() == Some(b"env")
 }
 
 fn hide(env: &mut Term<'_>) {
@@ -196,6 +205,9 @@ mod tests {
             "{1,apply,#{containers => [#{env => #{<<\"K\">> => <<\"secret\">>}}]}}",
             "{1,apply,[{containers,[[{env,#{<<\"K\">> => <<\"secret\">>}}]]}]}",
             "{1,apply,#{env => [{<<\"K\">>,<<\"secret\">>}]}}",
+            "{1,apply,#{<<\"containers\">> => [#{<<\"env\">> => #{<<\"K\">> => <<\"secret\">>}}]}}",
+            "{1,apply,[{<<\"env\">>,#{<<\"K\">> => <<\"secret\">>}}]}",
+            "{1,apply,[web|#{env => #{<<\"K\">> => <<\"secret\">>}}]}",
             "{1,{ok,[#{spec => #{containers => [#{env => #{<<\"K\">> => secret}}]}}]}}",
         ] {
             let line = shown(Way::In, env);
