@@ -29,6 +29,9 @@ pub const EXIT_CANNOT_START: u8 = 4;
 pub const EXIT_INTERNAL: u8 = 5;
 /// The port program that `tank repl` talked with ended by itself.
 pub const EXIT_PORT_DIED: u8 = 6;
+/// Ctrl-C ended `tank repl` before the port program was ready: 128 and the number
+/// of SIGINT, as a shell says it.
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// What is logged when `TANK_LOG` does not say.
 const DEFAULT_LOG: &str = "warn";

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 
 use super::port::PortArgs;
-use super::{EXIT_BAD_INPUT, EXIT_CANNOT_START, EXIT_PORT_DIED, SyntaxArg};
+use super::{EXIT_BAD_INPUT, EXIT_CANNOT_START, EXIT_INTERRUPTED, EXIT_PORT_DIED, SyntaxArg};
 use crate::os_words::os_words;
 use crate::tools::repl::{self, End, Options};
 
@@ -34,7 +34,8 @@ Exit status:
   1  a command of the script failed
   2  an option is wrong
   3, 4, 5  the port program did not start, and exited with this status
-  6  the port program ended by itself";
+  6  the port program ended by itself
+  130  Ctrl-C came before the port program was ready";
 
 /// Talk with a port program of one's own, at a terminal or by a script
 #[derive(Debug, Args)]
@@ -63,6 +64,7 @@ fn exit_code(end: &End) -> u8 {
     match end {
         End::Done => 0,
         End::Failed => EXIT_BAD_INPUT,
+        End::Interrupted => EXIT_INTERRUPTED,
         End::NotStarted(status) => own_code(*status).unwrap_or(EXIT_CANNOT_START),
         End::Died(_) => EXIT_PORT_DIED,
     }

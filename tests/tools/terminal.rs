@@ -1,6 +1,7 @@
 //! `tank repl` with a person at a terminal: keys go in, and what comes out is
 //! what they would see.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,7 +9,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+use tank::daemon::lock::DirLock;
 
 const IDLE: &str = "--store memory --runtime none";
 
@@ -45,6 +48,13 @@ impl Terminal {
     /// A repl with these options, its prompt there. What it leaves behind is
     /// below `home`.
     fn open(options: &str, home: &Path, colours: bool) -> Self {
+        let mut terminal = Self::start(options, home, colours);
+        terminal.sees("lists the commands");
+        terminal.sees("tank> ");
+        terminal
+    }
+
+    fn start(options: &str, home: &Path, colours: bool) -> Self {
         // What becomes of the terminal is asked of it afterwards, by a shell that a
         // Ctrl-C does not end.
         let line = format!(
@@ -79,10 +89,7 @@ impl Terminal {
                 seeing.more.notify_all();
             }
         });
-        let mut terminal = Self { child, keys, seen, looked_at: 0 };
-        terminal.sees("lists the commands");
-        terminal.sees("tank> ");
-        terminal
+        Self { child, keys, seen, looked_at: 0 }
     }
 
     fn types(&mut self, keys: &[&str]) {
@@ -107,8 +114,8 @@ impl Terminal {
         }
     }
 
-    /// Leaves by Ctrl-D, at the next prompt: between two lines the key is the
-    /// terminal's, and gone.
+    /// Leaves by Ctrl-D, at the next prompt: in the moment before it the key would
+    /// be the terminal's, and gone.
     fn leaves(&mut self) -> String {
         self.sees("tank> ");
         self.types(&[CTRL_D]);
@@ -151,6 +158,16 @@ fn without_escapes(bytes: &[u8]) -> String {
         }
     }
     plain
+}
+
+/// Whether a process of this name has this path among its arguments.
+fn is_running(name: &[&str], path: &Path) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("a directory").flatten();
+    processes.into_iter().any(|process| {
+        let line = std::fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&str> = line.split('\0').collect();
+        words.starts_with(name) && words.iter().any(|word| Path::new(word) == path)
+    })
 }
 
 fn home() -> tempfile::TempDir {
@@ -235,6 +252,23 @@ fn ctrl_c_cancels_the_line_and_arrow_up_brings_lines_back() {
 }
 
 #[test]
+fn ctrl_d_that_is_typed_while_a_command_is_carried_out_leaves_after_it() {
+    let home = home();
+    let mut terminal = Terminal::open(IDLE, home.path(), false);
+    let spec = home.path().join("web");
+    mknodat(CWD, &spec, FileType::Fifo, Mode::RWXU, 0).expect("the directory is ours");
+    terminal.types(&["apply @web", ENTER]);
+    // It can be opened once the repl reads it, and so reads no keys.
+    let mut writer = File::options().write(true).open(&spec).expect("the repl reads it");
+    terminal.types(&[CTRL_D, "x"]);
+    terminal.sees("x");
+    writer.write_all(WEB.as_bytes()).expect("the repl reads it");
+    drop(writer);
+    terminal.sees("web is applied");
+    assert_eq!(terminal.ends(), "0 icanon");
+}
+
+#[test]
 fn ctrl_c_ends_the_wait_for_an_answer_which_is_shown_when_it_comes() {
     let home = home();
     let mut terminal = Terminal::open(CLIENT, home.path(), false);
@@ -250,6 +284,19 @@ fn ctrl_c_ends_the_wait_for_an_answer_which_is_shown_when_it_comes() {
     terminal.sees("sync is answered: nil");
     terminal.types(&["shutdown keep", ENTER]);
     assert_eq!(terminal.ends(), "0 icanon");
+}
+
+#[test]
+fn ctrl_c_before_the_port_program_is_ready_ends_both() {
+    let home = home();
+    let data = home.path().join("data");
+    let _held = DirLock::acquire(&data).expect("nobody else has it");
+    let options = format!("--runtime none --lock-wait-ms 600000 --data-dir {}", data.display());
+    let mut terminal = Terminal::start(&options, home.path(), false);
+    terminal.sees("waiting for the port program to be ready; Ctrl-C leaves\n");
+    terminal.types(&[CTRL_C]);
+    assert_eq!(terminal.ends(), "130 icanon");
+    assert!(!is_running(&["tank", "port"], &data), "the port program waits for the lock");
 }
 
 #[test]

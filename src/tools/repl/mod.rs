@@ -46,6 +46,8 @@ pub enum End {
     Done,
     /// The script came to its end, and some of its commands failed.
     Failed,
+    /// Whoever typed did not want to wait until the port program is ready.
+    Interrupted,
     /// The port program did not start; its own status says why.
     NotStarted(ExitStatus),
     /// The port program ended by itself.

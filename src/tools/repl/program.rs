@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
 use erlang_term_format::{Limits, Term, decode_with, map, tuple};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::core::failure::{Code, Failure};
 use crate::port::frame::{FRAME_BYTES_MAX, Frame, FrameReader, FrameWriter};
@@ -46,6 +48,7 @@ pub(super) enum Heard {
 
 /// The way to the port program.
 pub(super) struct Program {
+    process: OwnedFd,
     stdin: Option<ChildStdin>,
     next_id: i64,
 }
@@ -70,11 +73,12 @@ impl Program {
             .stderr(stderr)
             .process_group(0)
             .spawn()?;
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let stdin = child.stdin.take();
         let stderr = child.stderr.take();
         let stdout = child.stdout.take().expect("stdout is piped");
         thread::Builder::new().name("hear".into()).spawn(move || listen(child, stdout, hear))?;
-        let mut program = Self { stdin, next_id: 0 };
+        let mut program = Self { process, stdin, next_id: 0 };
         // Before its own greeting: neither side needs to wait for the other.
         let about = map! {
             "protocol" => PROTOCOL,
@@ -126,6 +130,12 @@ impl Program {
             // Whoever listens hears of its end.
             let _ = stdin.write_all(frame.pending());
         }
+    }
+
+    /// Ends it, whether it is ready or waits for what another program holds.
+    pub(super) fn terminate(&self) {
+        // That it has ended is what is wanted.
+        let _ = pidfd_send_signal(&self.process, Signal::TERM);
     }
 
     /// Says that nothing more will come.

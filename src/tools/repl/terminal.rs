@@ -10,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use erlang_term_format::Term;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use tokio::runtime::Runtime;
@@ -63,6 +65,12 @@ pub(super) fn run(options: &Options, view: &Shared) -> io::Result<End> {
     let mut ear = Ear::new(heard, Shared::clone(view))?;
     let about = match ear.greeting() {
         Ok(about) => about,
+        Err(End::Interrupted) => {
+            // It may wait for a lock and not see that nobody is there any more.
+            program.terminate();
+            ear.wait(None);
+            return Ok(End::Interrupted);
+        }
         Err(end) => return Ok(end),
     };
     look(view).expects_end = false;
@@ -91,6 +99,9 @@ fn talk(
                 return Ok(End::Died(status));
             }
         }
+        if has_end_of_input() {
+            break;
+        }
         let line = match screen.while_editing(|| lines.readline(PROMPT)) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -112,6 +123,16 @@ fn talk(
         Some(status) if !status.success() => End::Died(status),
         _ => End::Done,
     })
+}
+
+/// Whether Ctrl-D was typed while no line was being edited. The terminal has taken
+/// it for the end of its input, of which the line editor would not hear: there is
+/// something to read, and it is nothing.
+fn has_end_of_input() -> bool {
+    let stdin = rustix::stdio::stdin();
+    let mut input = [PollFd::new(&stdin, PollFlags::IN)];
+    let is_readable = poll(&mut input, Some(&Timespec::default())) == Ok(1);
+    is_readable && ioctl_fionread(stdin) == Ok(0)
 }
 
 /// Keeps a line for the next time. That it cannot be is no reason to stop.
@@ -146,11 +167,11 @@ impl Ear {
     /// What the program says of itself when it is ready.
     fn greeting(&mut self) -> Result<Term<'static>, End> {
         loop {
-            match self.next("") {
+            match self.next("waiting for the port program to be ready; Ctrl-C leaves\n") {
                 Some(Heard::Greeting(about)) => return Ok(about),
                 Some(Heard::Ended(status)) => return Err(End::NotStarted(status)),
                 Some(_) => {}
-                None => return Err(End::Done),
+                None => return Err(End::Interrupted),
             }
         }
     }
