@@ -129,6 +129,13 @@ impl Terminal {
         self.sees("\n")
     }
 
+    /// The port program, as the welcome names it.
+    fn port_program(&self) -> Pid {
+        let welcome = without_escapes(&self.seen.bytes.lock().expect("nobody panicked"));
+        let pid = welcome.split("port program ").nth(1).and_then(|rest| rest.split('.').next());
+        pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a pid")
+    }
+
     fn has_seen(&self, bytes: &[u8]) -> bool {
         let seen = self.seen.bytes.lock().expect("nobody panicked");
         seen.windows(bytes.len()).any(|window| window == bytes)
@@ -140,6 +147,22 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A process that does nothing for as long as this value lives.
+struct HeldUp(Pid);
+
+impl HeldUp {
+    fn new(process: Pid) -> Self {
+        kill_process(process, Signal::STOP).expect("it lives");
+        Self(process)
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 
@@ -191,18 +214,20 @@ fn commands_and_pods_are_completed_and_ctrl_d_leaves() {
 #[test]
 fn what_happens_is_shown_above_the_line_that_is_being_typed() {
     let home = home();
-    let options = format!("{CLIENT} --backoff-base-ms 1500");
+    let options = format!("{CLIENT} --backoff-base-ms 300000");
     let mut terminal = Terminal::open(&options, home.path(), false);
     terminal.types(&["apply ", WEB, ENTER]);
     terminal.sees("the loop asks: {");
+    // It hears of it once the next line is being typed.
+    let held_up = HeldUp::new(terminal.port_program());
     terminal.types(&["send {1, {:error, %{message: \"no\"}}}", ENTER, "status we"]);
+    terminal.sees("tank> status we");
+    drop(held_up);
     terminal.sees("* web could not be started: run 1: runtime_failed: no");
-    terminal.sees("status we");
-    // The next start is due while the line waits.
-    terminal.sees("* web is starting");
+    terminal.sees("* web is backing_off");
     terminal.sees("tank> status we");
     terminal.types(&["b", ENTER]);
-    terminal.sees("web is starting");
+    terminal.sees("web is backing_off\n");
     assert_eq!(terminal.leaves(), "0 icanon");
 }
 
@@ -305,10 +330,7 @@ fn the_end_of_the_port_program_ends_a_line_that_is_being_typed() {
     let mut terminal = Terminal::open(IDLE, home.path(), false);
     terminal.types(&["send {1, :pi"]);
     terminal.sees("send {1, :pi");
-    let welcome = without_escapes(&terminal.seen.bytes.lock().expect("nobody panicked"));
-    let pid = welcome.split("port program ").nth(1).and_then(|rest| rest.split('.').next());
-    let pid = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it lives");
+    kill_process(terminal.port_program(), Signal::KILL).expect("it lives");
     terminal.sees("tank repl: the port program has ended: killed by signal 9\n");
     assert_eq!(terminal.ends(), "6 icanon");
 }
