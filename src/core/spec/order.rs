@@ -1,20 +1,19 @@
-//! Erlang's order of terms, as far as keys need it.
+//! Erlang's order of terms, in which the Elixir client names unknown keys too.
 
 use std::cmp::Ordering;
 
 use erlang_term_format::Term;
 
-/// Erlang's order of the terms that people use as keys. Those that nobody uses
-/// (maps, references) come in the order of their kind and text, which is at
-/// least the same every time.
+/// Erlang's order of terms. That of [`Term`] is the one of a map's keys, which
+/// has all integers before all floats; here a number is what it is worth,
+/// wherever people may use one in a key.
 pub(super) fn order(a: &Term<'_>, b: &Term<'_>) -> Ordering {
     match (a, b) {
-        (Term::Integer(a), Term::Integer(b)) => a.cmp(b),
-        (Term::Atom(a), Term::Atom(b)) => a.cmp(b),
-        (Term::Binary(a), Term::Binary(b)) => a.cmp(b),
         (Term::Tuple(a), Term::Tuple(b)) => a.len().cmp(&b.len()).then_with(|| each(a, b)),
         (Term::List(a), Term::List(b)) => each(a, b).then_with(|| a.len().cmp(&b.len())),
-        _ => by_kind(a, b),
+        (Term::Float(value), _) => by_value(Some(*value), integer(b)).then_with(|| a.cmp(b)),
+        (_, Term::Float(value)) => by_value(integer(a), Some(*value)).then_with(|| a.cmp(b)),
+        _ => a.cmp(b),
     }
 }
 
@@ -23,33 +22,11 @@ fn each(a: &[Term<'_>], b: &[Term<'_>]) -> Ordering {
     differing.unwrap_or(Ordering::Equal)
 }
 
-fn by_kind(a: &Term<'_>, b: &Term<'_>) -> Ordering {
-    let by_value = || match (number(a), number(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        _ => Ordering::Equal,
-    };
-    kind(a).cmp(&kind(b)).then_with(by_value).then_with(|| a.to_string().cmp(&b.to_string()))
+fn by_value(a: Option<f64>, b: Option<f64>) -> Ordering {
+    a.zip(b).map_or(Ordering::Equal, |(a, b)| a.total_cmp(&b))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "only an order is wanted")]
-fn number(term: &Term<'_>) -> Option<f64> {
-    match term {
-        Term::Float(value) => Some(*value),
-        Term::Integer(_) | Term::BigInteger(_) => term.as_i128().map(|value| value as f64),
-        _ => None,
-    }
-}
-
-/// number < atom < reference and the like < tuple < map < nil < list < binary
-fn kind(term: &Term<'_>) -> u8 {
-    match term {
-        Term::Integer(_) | Term::BigInteger(_) | Term::Float(_) => 0,
-        Term::Atom(_) => 1,
-        Term::Opaque(_) => 2,
-        Term::Tuple(_) => 3,
-        Term::Map(_) => 4,
-        Term::List(elements) if elements.is_empty() => 5,
-        Term::List(_) | Term::ImproperList(..) => 6,
-        Term::Binary(_) | Term::BitString { .. } => 7,
-    }
+fn integer(term: &Term<'_>) -> Option<f64> {
+    term.as_i128().map(|value| value as f64)
 }
