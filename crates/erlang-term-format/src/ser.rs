@@ -207,8 +207,7 @@ impl<'o> ser::Serializer for Serializer<'o> {
         value: &T,
     ) -> Result<()> {
         match name {
-            TERM_TOKEN => value.serialize(Verbatim { out: self.out }),
-            ATOM_TOKEN => value.serialize(AsAtom { out: self.out }),
+            TERM_TOKEN | ATOM_TOKEN => value.serialize(Passthrough { out: self.out, token: name }),
             _ => value.serialize(self),
         }
     }
@@ -404,150 +403,80 @@ macro_rules! struct_writer {
 struct_writer! { SerializeStruct, SerializeStructVariant }
 
 /// Takes the one call that a term or an atom makes of itself, and no other.
-macro_rules! only {
-    ($name:ident: $method:ident($value:ident: $type:ty) => |$out:ident| $write:expr) => {
-        struct $name<'o> {
-            out: &'o mut Vec<u8>,
-        }
+struct Passthrough<'o> {
+    out: &'o mut Vec<u8>,
+    token: &'static str,
+}
 
-        impl ser::Serializer for $name<'_> {
-            type Ok = ();
-            type Error = Error;
-            type SerializeSeq = ser::Impossible<(), Error>;
-            type SerializeTuple = ser::Impossible<(), Error>;
-            type SerializeTupleStruct = ser::Impossible<(), Error>;
-            type SerializeTupleVariant = ser::Impossible<(), Error>;
-            type SerializeMap = ser::Impossible<(), Error>;
-            type SerializeStruct = ser::Impossible<(), Error>;
-            type SerializeStructVariant = ser::Impossible<(), Error>;
-
-            fn $method(self, $value: $type) -> Result<()> {
-                let $out = self.out;
-                $write
-            }
-
-            only!(@refuse $method);
-        }
-    };
-    (@refuse serialize_bytes) => {
-        only! { @value
-            serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
-            serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
-            serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char,
-            serialize_str: &str
-        }
-        only! { @rest }
-    };
-    (@refuse serialize_str) => {
-        only! { @value
-            serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
-            serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
-            serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char,
-            serialize_bytes: &[u8]
-        }
-        only! { @rest }
-    };
-    (@value $($method:ident: $type:ty),*) => {$(
-        fn $method(self, _value: $type) -> Result<()> {
+/// A table of methods, with what they take and what they would give.
+macro_rules! refuse {
+    ($($method:ident $(<$T:ident>)? ($($argument:ty),*) -> $given:ty;)*) => {$(
+        fn $method $(<$T: Serialize + ?Sized>)? (self, $(_: $argument),*) -> Result<$given> {
             Err(misuse())
         }
     )*};
-    (@rest) => {
-        fn serialize_none(self) -> Result<()> {
-            Err(misuse())
-        }
+}
 
-        fn serialize_some<T: Serialize + ?Sized>(self, _value: &T) -> Result<()> {
-            Err(misuse())
-        }
+impl ser::Serializer for Passthrough<'_> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = ser::Impossible<(), Error>;
+    type SerializeTuple = ser::Impossible<(), Error>;
+    type SerializeTupleStruct = ser::Impossible<(), Error>;
+    type SerializeTupleVariant = ser::Impossible<(), Error>;
+    type SerializeMap = ser::Impossible<(), Error>;
+    type SerializeStruct = ser::Impossible<(), Error>;
+    type SerializeStructVariant = ser::Impossible<(), Error>;
 
-        fn serialize_unit(self) -> Result<()> {
-            Err(misuse())
+    /// The bytes of a term, as they stand.
+    fn serialize_bytes(self, encoded: &[u8]) -> Result<()> {
+        if self.token != TERM_TOKEN {
+            return Err(misuse());
         }
+        self.out.extend_from_slice(encoded);
+        Ok(())
+    }
 
-        fn serialize_unit_struct(self, _name: &'static str) -> Result<()> {
-            Err(misuse())
+    /// The text of an atom.
+    fn serialize_str(self, text: &str) -> Result<()> {
+        if self.token != ATOM_TOKEN {
+            return Err(misuse());
         }
+        write_atom(text, self.out).map_err(Error::from)
+    }
 
-        fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<()> {
-            Err(misuse())
-        }
-
-        fn serialize_newtype_struct<T: Serialize + ?Sized>(
-            self,
-            _name: &'static str,
-            _value: &T,
-        ) -> Result<()> {
-            Err(misuse())
-        }
-
-        fn serialize_newtype_variant<T: Serialize + ?Sized>(
-            self,
-            _name: &'static str,
-            _index: u32,
-            _variant: &'static str,
-            _value: &T,
-        ) -> Result<()> {
-            Err(misuse())
-        }
-
-        fn serialize_seq(self, _length: Option<usize>) -> Result<Self::SerializeSeq> {
-            Err(misuse())
-        }
-
-        fn serialize_tuple(self, _length: usize) -> Result<Self::SerializeTuple> {
-            Err(misuse())
-        }
-
-        fn serialize_tuple_struct(
-            self,
-            _name: &'static str,
-            _length: usize,
-        ) -> Result<Self::SerializeTupleStruct> {
-            Err(misuse())
-        }
-
-        fn serialize_tuple_variant(
-            self,
-            _name: &'static str,
-            _index: u32,
-            _variant: &'static str,
-            _length: usize,
-        ) -> Result<Self::SerializeTupleVariant> {
-            Err(misuse())
-        }
-
-        fn serialize_map(self, _length: Option<usize>) -> Result<Self::SerializeMap> {
-            Err(misuse())
-        }
-
-        fn serialize_struct(
-            self,
-            _name: &'static str,
-            _length: usize,
-        ) -> Result<Self::SerializeStruct> {
-            Err(misuse())
-        }
-
-        fn serialize_struct_variant(
-            self,
-            _name: &'static str,
-            _index: u32,
-            _variant: &'static str,
-            _length: usize,
-        ) -> Result<Self::SerializeStructVariant> {
-            Err(misuse())
-        }
-    };
+    refuse! {
+        serialize_bool(bool) -> ();
+        serialize_i8(i8) -> ();
+        serialize_i16(i16) -> ();
+        serialize_i32(i32) -> ();
+        serialize_i64(i64) -> ();
+        serialize_u8(u8) -> ();
+        serialize_u16(u16) -> ();
+        serialize_u32(u32) -> ();
+        serialize_u64(u64) -> ();
+        serialize_f32(f32) -> ();
+        serialize_f64(f64) -> ();
+        serialize_char(char) -> ();
+        serialize_none() -> ();
+        serialize_some<T>(&T) -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_unit_variant(&'static str, u32, &'static str) -> ();
+        serialize_newtype_struct<T>(&'static str, &T) -> ();
+        serialize_newtype_variant<T>(&'static str, u32, &'static str, &T) -> ();
+        serialize_seq(Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple(usize) -> Self::SerializeTuple;
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize)
+            -> Self::SerializeTupleVariant;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+        serialize_struct_variant(&'static str, u32, &'static str, usize)
+            -> Self::SerializeStructVariant;
+    }
 }
 
 fn misuse() -> Error {
     Error::custom("a type uses the private name of a term or an atom")
 }
-
-only! { Verbatim: serialize_bytes(value: &[u8]) => |out| {
-    out.extend_from_slice(value);
-    Ok(())
-}}
-
-only! { AsAtom: serialize_str(value: &str) => |out| write_atom(value, out).map_err(Error::from) }

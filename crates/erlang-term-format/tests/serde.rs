@@ -396,3 +396,28 @@ fn an_error_is_one_line_whatever_the_input_says() {
     let hidden = |each: char| each.is_control() || each == '\u{202e}';
     assert!(!error.to_string().contains(hidden), "{error:?}");
 }
+
+#[test]
+fn the_private_names_of_terms_and_atoms_stand_for_nothing_else() {
+    struct Passed<T>(&'static str, T);
+    impl<T: Serialize> Serialize for Passed<T> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_newtype_struct(self.0, &self.1)
+        }
+    }
+    let (term, atom) = ("$erlang_term_format::Term", "$erlang_term_format::Atom");
+    assert_eq!(to_vec(&Passed(atom, "a")).expect("as an atom does"), [131, 119, 1, b'a']);
+    for (name, refused) in [
+        (term, to_vec(&Passed(term, "a"))),
+        (term, to_vec(&Passed(term, 7))),
+        (term, to_vec(&Passed(term, Some(7)))),
+        (term, to_vec(&Passed(term, [7]))),
+        (term, to_vec(&Passed(term, Restart::Always))),
+        (atom, to_vec(&Passed(atom, 7))),
+        (atom, to_vec(&Passed(atom, Term::nil()))),
+        (atom, to_vec(&Passed(atom, Limits { cpu: 1 }))),
+    ] {
+        let error = refused.expect_err(name).to_string();
+        assert!(error.contains("private name"), "{error}");
+    }
+}
