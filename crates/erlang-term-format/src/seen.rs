@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::decode::read_term;
-use crate::error::{DecodeError, DecodeErrorKind};
+use crate::error::{DecodeError, DecodeErrorKind, Step};
 use crate::keys::{self, DigestKey, FEW};
 use crate::limits::NODE_BYTES;
 use crate::reader::{Reader, Result, atom_parts, is_latin1};
@@ -39,17 +39,17 @@ impl SeenKeys {
         Ok(Self { wanted, base, filter: 0, late, paid })
     }
 
-    /// Notes the key that was just read from `start` on.
+    /// Notes the key that starts there.
     #[inline]
     pub(crate) fn add(&mut self, reader: &mut Reader<'_>, start: usize) -> Result<()> {
         if !self.wanted {
             return Ok(());
         }
         // Containers in keys of containers would be compared over and over.
-        self.late |= is_container(reader.since(start));
+        self.late |= is_container(reader.from(start));
         if !self.late {
             // A key without a fingerprint may be the same as any.
-            let bits = plain(reader.since(start)).map_or(u64::MAX, |key| key.bit());
+            let bits = plain(reader.from(start)).map_or(u64::MAX, |key| key.bit());
             if self.filter & bits != 0 {
                 self.compare(reader, start)?;
             }
@@ -97,6 +97,20 @@ impl SeenKeys {
         reader.key_starts = stack;
         compared
     }
+}
+
+/// The step to the key that is there twice, of those that start at `starts` in `written`.
+pub(crate) fn twice(written: &[u8], starts: &[usize]) -> Option<Step> {
+    let mut reader = Reader::admitted(written);
+    let twice = find_twice(&mut reader, starts).err()?;
+    // Keys that are nested too deeply to be read again are left to their author.
+    (twice.kind == DecodeErrorKind::DuplicateKey).then(|| reader.key_step(twice.offset))
+}
+
+fn find_twice(reader: &mut Reader<'_>, starts: &[usize]) -> Result<()> {
+    let mut seen = SeenKeys::new(starts.len(), reader)?;
+    starts.iter().try_for_each(|start| seen.add(reader, *start))?;
+    seen.finish(reader)
 }
 
 /// Makes room for the places of so many keys, and pays for that and for their digests.

@@ -11,6 +11,7 @@ use crate::encode::{
 };
 use crate::error::{Error, Step};
 use crate::passthrough::{ATOM_TOKEN, TERM_TOKEN};
+use crate::seen;
 use crate::tag;
 use crate::term::Term;
 
@@ -28,8 +29,9 @@ type Result<T> = core::result::Result<T, Error>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// That no key of a map is there twice is the care of who implements `Serialize`, also where
-/// `flatten` puts two structs into one map: Erlang refuses such a map.
+/// That no key of a map is there twice is the care of who implements `Serialize`: Erlang refuses
+/// such a map. Only maps that do not say how many entries they have are searched for one, which
+/// are those that `flatten` puts together of several.
 ///
 /// # Errors
 ///
@@ -81,10 +83,10 @@ impl<'o> Serializer<'o> {
         TupleWriter { out: self.out, index: 0 }
     }
 
-    fn map(self) -> Result<MapWriter<'o>> {
+    fn fields(self) -> Result<FieldWriter<'o>> {
         let start = self.out.len();
         write_length(tag::MAP_EXT, 0, self.out)?;
-        Ok(MapWriter { out: self.out, start, entries: 0, key: 0 })
+        Ok(FieldWriter { out: self.out, start, entries: 0 })
     }
 }
 
@@ -96,8 +98,8 @@ impl<'o> ser::Serializer for Serializer<'o> {
     type SerializeTupleStruct = TupleWriter<'o>;
     type SerializeTupleVariant = TupleWriter<'o>;
     type SerializeMap = MapWriter<'o>;
-    type SerializeStruct = MapWriter<'o>;
-    type SerializeStructVariant = MapWriter<'o>;
+    type SerializeStruct = FieldWriter<'o>;
+    type SerializeStructVariant = FieldWriter<'o>;
 
     fn is_human_readable(&self) -> bool {
         false
@@ -247,12 +249,13 @@ impl<'o> ser::Serializer for Serializer<'o> {
         self.tagged(variant, length).map(Self::tuple)
     }
 
-    fn serialize_map(self, _length: Option<usize>) -> Result<MapWriter<'o>> {
-        self.map()
+    fn serialize_map(self, length: Option<usize>) -> Result<MapWriter<'o>> {
+        let keys = if length.is_none() { Some(Vec::new()) } else { None };
+        Ok(MapWriter { map: self.fields()?, key: 0, keys })
     }
 
-    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<MapWriter<'o>> {
-        self.map()
+    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<FieldWriter<'o>> {
+        self.fields()
     }
 
     fn serialize_struct_variant(
@@ -261,8 +264,8 @@ impl<'o> ser::Serializer for Serializer<'o> {
         _index: u32,
         variant: &'static str,
         _length: usize,
-    ) -> Result<MapWriter<'o>> {
-        self.tagged(variant, 1)?.map()
+    ) -> Result<FieldWriter<'o>> {
+        self.tagged(variant, 1)?.fields()
     }
 }
 
@@ -325,15 +328,13 @@ tuple_writer! {
     serialize_field of SerializeTupleVariant
 }
 
-struct MapWriter<'o> {
+struct FieldWriter<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
     entries: usize,
-    /// Where the last key starts.
-    key: usize,
 }
 
-impl MapWriter<'_> {
+impl FieldWriter<'_> {
     /// Inlined, the key's text is known and takes no call to copy.
     #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
@@ -348,39 +349,11 @@ impl MapWriter<'_> {
         self.out[self.start + 1..self.start + 5].copy_from_slice(&entries);
         Ok(())
     }
-
-    fn key_step(&self, value_start: usize) -> Step {
-        match read_admitted(&self.out[self.key..value_start]) {
-            Ok(key) => key.step(),
-            Err(_) => Step::key(&"?"),
-        }
-    }
-}
-
-impl ser::SerializeMap for MapWriter<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        self.key = self.out.len();
-        self.entries += 1;
-        key.serialize(Serializer { out: self.out })
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        let start = self.out.len();
-        let result = value.serialize(Serializer { out: self.out });
-        result.map_err(|error| error.below(self.key_step(start)))
-    }
-
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
 }
 
 macro_rules! struct_writer {
     ($($trait:ident),*) => {$(
-        impl ser::$trait for MapWriter<'_> {
+        impl ser::$trait for FieldWriter<'_> {
             type Ok = ();
             type Error = Error;
 
@@ -401,6 +374,50 @@ macro_rules! struct_writer {
 }
 
 struct_writer! { SerializeStruct, SerializeStructVariant }
+
+struct MapWriter<'o> {
+    map: FieldWriter<'o>,
+    /// Where the last key starts.
+    key: usize,
+    /// Where each key starts, if there may be one twice.
+    keys: Option<Vec<usize>>,
+}
+
+impl MapWriter<'_> {
+    fn key_step(&self, value_start: usize) -> Step {
+        match read_admitted(&self.map.out[self.key..value_start]) {
+            Ok(key) => key.step(),
+            Err(_) => Step::key(&"?"),
+        }
+    }
+}
+
+impl ser::SerializeMap for MapWriter<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
+        self.key = self.map.out.len();
+        self.map.entries += 1;
+        if let Some(keys) = &mut self.keys {
+            keys.push(self.key);
+        }
+        key.serialize(Serializer { out: self.map.out })
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let start = self.map.out.len();
+        let result = value.serialize(Serializer { out: self.map.out });
+        result.map_err(|error| error.below(self.key_step(start)))
+    }
+
+    fn end(self) -> Result<()> {
+        if let Some(step) = self.keys.and_then(|keys| seen::twice(self.map.out, &keys)) {
+            return Err(Error::custom("a map has the same key twice").below(step));
+        }
+        self.map.finish()
+    }
+}
 
 /// Takes the one call that a term or an atom makes of itself, and no other.
 struct Passthrough<'o> {

@@ -421,3 +421,39 @@ fn the_private_names_of_terms_and_atoms_stand_for_nothing_else() {
         assert!(error.contains("private name"), "{error}");
     }
 }
+
+#[test]
+fn what_flatten_puts_into_one_map_has_no_key_twice() {
+    #[derive(Serialize)]
+    struct Labelled {
+        name: &'static str,
+        #[serde(flatten)]
+        labels: BTreeMap<String, u32>,
+    }
+    #[derive(Serialize)]
+    #[serde(tag = "name")]
+    enum Tagged {
+        Inner(Labelled),
+    }
+    let labelled = |keys: &[&str]| Labelled {
+        name: "web",
+        labels: keys.iter().map(|key| ((*key).to_owned(), 1)).collect(),
+    };
+    let many: Vec<String> = (0..40).map(|n| format!("label {n}")).collect();
+    let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for good in [&[][..], &["names", "n"], &many] {
+        let bytes = to_vec(&labelled(good)).expect("no key twice");
+        assert_eq!(decode(&bytes).expect("a term").as_map().map(<[_]>::len), Some(1 + good.len()));
+    }
+    many.push("name");
+    for bad in [&["name"][..], &["n", "name", "x"], &many] {
+        for error in [
+            to_vec(&[labelled(&[]), labelled(bad)]).expect_err("twice"),
+            to_term(&[labelled(&[]), labelled(bad)]).expect_err("twice"),
+        ] {
+            assert_eq!(error.to_string(), "[1].name: a map has the same key twice");
+            assert_eq!(error.offset(), None);
+        }
+    }
+    assert_eq!(to_vec(&Tagged::Inner(labelled(&[]))).expect_err("twice").path(), "name");
+}
