@@ -27,6 +27,13 @@ impl Write for Start {
         self.room -= taken.chars().count();
         if cut.is_some() { Err(fmt::Error) } else { Ok(()) }
     }
+
+    /// Without a count of what is one: text in quotes is written so.
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
+        self.text.push(character);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +47,8 @@ mod tests {
         assert_eq!(excerpt(&"ab\u{e9}\u{e9}", 3), "ab\u{e9}...");
         assert_eq!(excerpt(&"", 0), "");
         assert_eq!(excerpt(&"a", 0), "...");
+        assert_eq!(excerpt(&format_args!("{}{}", 'a', '\u{e9}'), 2), "a\u{e9}");
+        assert_eq!(excerpt(&format_args!("{}{}", 'a', '\u{e9}'), 1), "a...");
     }
 
     #[test]
