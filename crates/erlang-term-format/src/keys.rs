@@ -110,6 +110,9 @@ impl<'m, 'a> Index<'m, 'a> {
 /// key, in nodes. Keys that are containers are paid for, so that maps in keys of maps in keys
 /// of maps cannot make the work grow with the square of the input.
 pub(crate) fn has_duplicates(entries: &[Entry<'_>]) -> (bool, usize) {
+    if entries.len() < 2 {
+        return (false, 0);
+    }
     if entries.len() <= FEW && all_scalar(entries) {
         let mut rest = entries;
         while let Some(((key, _), others)) = rest.split_first() {

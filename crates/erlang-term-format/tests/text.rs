@@ -413,3 +413,18 @@ fn an_excerpt_of_a_long_line_is_short_and_marks_the_column() {
     assert!(shown.len() <= 120, "{shown}");
     assert_eq!(&shown[mark.len() - 3..mark.len() + 2], "x y,1");
 }
+
+#[test]
+fn maps_in_keys_of_maps_take_no_time_without_end() {
+    let nested = |levels: usize, elements: usize| {
+        let list = format!("[{}]", vec!["[]"; elements].join(","));
+        format!("{}{list}{}", "#{".repeat(levels), "=>1,1=>1}".repeat(levels))
+    };
+    for (levels, elements) in [(200, 100), (16, 20_000)] {
+        text::parse(&nested(levels, elements)).expect("little work");
+    }
+    let error = text::parse(&nested(200, 20_000)).expect_err("four million looks");
+    assert_eq!(error.message, "too many maps in keys of maps");
+    // There is nothing to compare with.
+    text::parse(&nested(200, 20_000).replace(",1=>1", "")).expect("no work");
+}

@@ -52,7 +52,8 @@ impl Syntax {
     ///
     /// # Errors
     ///
-    /// Anything else, and terms nested deeper than [`DEPTH_MAX`].
+    /// Anything else, terms nested deeper than [`DEPTH_MAX`], and maps in keys of maps in keys of
+    /// maps that would take longer to compare than to read.
     pub fn parse(self, text: &str) -> Result<Term<'static>, ParseError> {
         Parser::new(self, text).only_term().map_err(|fault| fault.locate(text))
     }

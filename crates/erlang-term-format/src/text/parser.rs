@@ -27,6 +27,9 @@ pub(super) struct Parser<'t> {
     /// Read, and not yet used.
     ahead: Option<(usize, Token)>,
     depth_left: usize,
+    /// How many terms in keys of maps may still be looked at once more: all of them at each level
+    /// of maps in keys of maps.
+    work_left: usize,
     /// Whether a term may end with its line.
     by_line: bool,
 }
@@ -34,7 +37,10 @@ pub(super) struct Parser<'t> {
 impl<'t> Parser<'t> {
     pub(super) fn new(syntax: Syntax, text: &'t str) -> Self {
         let cursor = Cursor::new(text);
-        Self { syntax, cursor, ahead: None, depth_left: DEPTH_MAX, by_line: false }
+        // As many as are read of bytes, and enough for a text of any length that is nested as
+        // people would.
+        let work_left = Limits::default().nodes_max.saturating_add(4 * text.len());
+        Self { syntax, cursor, ahead: None, depth_left: DEPTH_MAX, work_left, by_line: false }
     }
 
     /// One term and nothing else, but for what may end it.
@@ -340,10 +346,15 @@ impl<'t> Parser<'t> {
             more = self.has_next("}")?;
         }
         self.leave(1);
-        match keys::has_duplicates(&entries) {
-            (true, _) => Err(Fault::new(offset, "a map has the same key twice")),
-            (false, _) => Ok(Term::Map(entries)),
+        let (found, work) = keys::has_duplicates(&entries);
+        if found {
+            return Err(Fault::new(offset, "a map has the same key twice"));
         }
+        let Some(work_left) = self.work_left.checked_sub(work) else {
+            return Err(Fault::new(offset, "too many maps in keys of maps"));
+        };
+        self.work_left = work_left;
+        Ok(Term::Map(entries))
     }
 
     fn number(&mut self) -> Result<Number> {
