@@ -424,6 +424,7 @@ fn a_person_at_a_terminal_is_told_in_words_what_the_program_is_for() {
     let tank = format!("{} port --store memory --runtime none", env!("CARGO_BIN_EXE_tank"));
     let output = Command::new("script")
         .args(["-qec", &tank, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .stdin(Stdio::null())
         .output()
         .expect("script is part of every Debian");
@@ -442,6 +443,7 @@ fn a_log_level_that_is_none_is_named() {
             .args(["port", "--runtime", "none", "--run-dir", "/nonexistent", "--data-dir"])
             .arg(dir.path())
             .env("TANK_LOG", level)
+            .env_remove("TANK_TRACE")
             .stdin(Stdio::null())
             .output()
             .expect("ours");
@@ -457,6 +459,7 @@ fn traced(trace: &str, frames: &[u8]) -> String {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tank"))
         .args(["port", "--store", "memory", "--runtime", "none"])
         .env("TANK_TRACE", trace)
+        .env_remove("TANK_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

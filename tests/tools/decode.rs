@@ -116,6 +116,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 fn a_person_at_a_terminal_is_told_where_frames_come_from() {
     let output = Command::new("script")
         .args(["-qec", concat!(env!("CARGO_BIN_EXE_tank"), " decode"), "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .output()
         .expect("script is part of every Debian");
     assert_eq!(output.status.code(), Some(2));

@@ -141,6 +141,7 @@ fn what_is_no_text_and_what_fits_no_frame_is_located() {
 fn frames_are_kept_from_a_terminal() {
     let output = Command::new("script")
         .args(["-qec", concat!(env!("CARGO_BIN_EXE_tank"), " encode"), "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .stdin(Stdio::null())
         .output()
         .expect("script is part of every Debian");

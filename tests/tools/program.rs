@@ -10,10 +10,12 @@ pub(crate) struct Ended<Text = String> {
     pub(crate) stderr: String,
 }
 
-/// Starts `tank` between pipes.
+/// Starts `tank` between pipes. It says no more on stderr than it does unasked.
 pub(crate) fn spawn(args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_tank"))
         .args(args)
+        .env_remove("TANK_LOG")
+        .env_remove("TANK_TRACE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

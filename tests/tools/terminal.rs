@@ -68,7 +68,9 @@ impl Terminal {
             .env("TERM", "xterm")
             .env("SHELL", "/bin/sh")
             .env("HOME", home)
-            .env_remove("XDG_STATE_HOME");
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("TANK_LOG")
+            .env_remove("TANK_TRACE");
         match colours {
             true => command.env_remove("NO_COLOR"),
             false => command.env("NO_COLOR", "1"),
@@ -343,6 +345,9 @@ fn a_port_program_that_does_not_start_is_told_in_its_own_words() {
             concat!(env!("CARGO_BIN_EXE_tank"), " repl --data-dir /proc/none"),
             "/dev/null",
         ])
+        .env("SHELL", "/bin/sh")
+        .env_remove("TANK_LOG")
+        .env_remove("TANK_TRACE")
         .stdin(Stdio::null())
         .output()
         .expect("script is part of every Debian");
