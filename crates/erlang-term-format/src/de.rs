@@ -60,13 +60,10 @@ pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
 /// As [`from_slice`].
 pub fn from_slice_with<'de, T: Deserialize<'de>>(bytes: &'de [u8], limits: &Limits) -> Result<T> {
     match open(bytes, limits)? {
-        Content::Plain(reader) => {
-            let lend = Lend { text: Some, bytes: Some };
-            read_value(Deserializer { reader, lend })
-        }
+        Content::Plain(reader) => read_value(Deserializer { reader, lasting: Lasting::new(bytes) }),
         Content::Inflated(content, budget) => {
-            let lend = Lend { text: |_| None, bytes: |_| None };
-            read_value(Deserializer { reader: budget.instead(&content), lend })
+            let lasting = Lasting::new(&[]);
+            read_value(Deserializer { reader: budget.instead(&content), lasting })
         }
     }
 }
@@ -78,49 +75,90 @@ fn read_value<'de, T: Deserialize<'de>>(mut deserializer: Deserializer<'de, '_>)
     Ok(value)
 }
 
-/// How to hand out what was read for as long as the input lives. What was inflated lives
+/// The input, of which parts are handed out for as long as it lives. What was inflated lives
 /// shorter, so there is nothing to hand out then.
-#[derive(Clone, Copy)]
-struct Lend<'de, 'b> {
-    text: fn(&'b str) -> Option<&'de str>,
-    bytes: fn(&'b [u8]) -> Option<&'de [u8]>,
+struct Lasting<'de> {
+    input: &'de [u8],
+    /// What is UTF-8 from `start` on, tags and lengths included: these are mostly ASCII, and one
+    /// long check takes less than many short ones.
+    checked: &'de str,
+    start: usize,
+}
+
+impl<'de> Lasting<'de> {
+    /// How many bytes are checked at once. More gains little, and may be what nobody reads as
+    /// text.
+    const AHEAD: usize = 512;
+
+    fn new(input: &'de [u8]) -> Self {
+        Self { input, checked: "", start: 0 }
+    }
+
+    fn bytes(&self, start: usize, length: usize) -> Option<&'de [u8]> {
+        self.input.get(start..start + length)
+    }
+
+    /// The text there, if it is text. Never asked for backwards.
+    #[inline]
+    fn text(&mut self, start: usize, length: usize) -> Option<&'de str> {
+        let from = start - self.start;
+        self.checked.get(from..from + length).or_else(|| self.check(start, length))
+    }
+
+    #[cold]
+    fn check(&mut self, start: usize, length: usize) -> Option<&'de str> {
+        let rest = self.input.get(start..)?;
+        let ahead = &rest[..rest.len().min(length.max(Self::AHEAD))];
+        let text = from_utf8(ahead).or_else(|error| from_utf8(&ahead[..error.valid_up_to()]));
+        self.checked = text.expect("what comes before an error is text");
+        self.start = start;
+        self.checked.get(..length)
+    }
 }
 
 struct Deserializer<'de, 'b> {
     reader: Reader<'b>,
-    lend: Lend<'de, 'b>,
+    lasting: Lasting<'de>,
 }
 
 impl<'de, 'b> Deserializer<'de, 'b> {
-    /// The text of a binary.
-    fn text(&mut self, expected: &dyn Expected) -> Result<&'b str> {
-        let bytes = match self.reader.binary() {
-            Some(bytes) => bytes,
-            None => match self.reader.head()? {
-                Head::Binary(bytes) => bytes,
-                head => return Err(mismatch(&head, expected)),
-            },
-        };
-        from_utf8(bytes).map_err(|_| mismatch(&Head::Binary(bytes), expected))
+    /// Where the last so many bytes start that were read.
+    #[inline]
+    fn start(&self, length: usize) -> usize {
+        self.reader.position() - length
     }
 
+    /// A binary that was just read, as text; if it is none, `otherwise`.
     #[inline]
-    fn visit_borrowed<V: Visitor<'de>>(&self, text: &'b str, visitor: V) -> Result<V::Value> {
-        match (self.lend.text)(text) {
-            Some(text) => visitor.visit_borrowed_str(text),
-            None => visitor.visit_str(text),
+    fn visit_binary<V: Visitor<'de>>(
+        &mut self,
+        bytes: &'b [u8],
+        visitor: V,
+        otherwise: impl FnOnce(&Self, V) -> Result<V::Value>,
+    ) -> Result<V::Value> {
+        if let Some(text) = self.lasting.text(self.start(bytes.len()), bytes.len()) {
+            return visitor.visit_borrowed_str(text);
+        }
+        match from_utf8(bytes) {
+            Ok(text) => visitor.visit_str(text),
+            Err(_) => otherwise(self, visitor),
         }
     }
 
-    fn visit_text<V: Visitor<'de>>(&self, text: Cow<'b, str>, visitor: V) -> Result<V::Value> {
+    /// The text of an atom that was just read.
+    fn visit_text<V: Visitor<'de>>(&mut self, text: Cow<'b, str>, visitor: V) -> Result<V::Value> {
         match text {
             Cow::Owned(text) => visitor.visit_string(text),
-            Cow::Borrowed(text) => self.visit_borrowed(text, visitor),
+            Cow::Borrowed(text) => match self.lasting.text(self.start(text.len()), text.len()) {
+                Some(text) => visitor.visit_borrowed_str(text),
+                None => visitor.visit_str(text),
+            },
         }
     }
 
+    /// Bytes that were just read.
     fn visit_bytes<V: Visitor<'de>>(&self, bytes: &'b [u8], visitor: V) -> Result<V::Value> {
-        match (self.lend.bytes)(bytes) {
+        match self.lasting.bytes(self.start(bytes.len()), bytes.len()) {
             Some(bytes) => visitor.visit_borrowed_bytes(bytes),
             None => visitor.visit_bytes(bytes),
         }
@@ -140,10 +178,9 @@ impl<'de, 'b> Deserializer<'de, 'b> {
                 visit_big(&BigInteger::new(negative, magnitude.into()), visitor)
             }
             Head::Float(value) => visitor.visit_f64(value),
-            Head::Binary(bytes) => match from_utf8(bytes) {
-                Ok(text) => self.visit_borrowed(text, visitor),
-                Err(_) => self.visit_bytes(bytes, visitor),
-            },
+            Head::Binary(bytes) => {
+                self.visit_binary(bytes, visitor, |de, visitor| de.visit_bytes(bytes, visitor))
+            }
             Head::Nil | Head::Bytes(_) | Head::List(_) => self.visit_list(head, visitor),
             Head::Tuple(arity) => self.visit_tuple(arity, visitor),
             Head::Map(entries) => self.visit_map(entries, &[], visitor),
@@ -193,6 +230,15 @@ impl<'de, 'b> Deserializer<'de, 'b> {
         map.finish()?;
         self.reader.leave();
         Ok(value)
+    }
+
+    /// A binary that is written as nobody writes it, if it is one at all.
+    #[cold]
+    fn odd_binary(&mut self, expected: &dyn Expected) -> Result<&'b [u8]> {
+        match self.reader.head()? {
+            Head::Binary(bytes) => Ok(bytes),
+            head => Err(mismatch(&head, expected)),
+        }
     }
 
     /// The elements of a map.
@@ -268,8 +314,13 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let text = self.text(&visitor)?;
-        self.visit_borrowed(text, visitor)
+        let bytes = match self.reader.binary() {
+            Some(bytes) => bytes,
+            None => self.odd_binary(&visitor)?,
+        };
+        self.visit_binary(bytes, visitor, |_, visitor| {
+            Err(mismatch(&Head::Binary(bytes), &visitor))
+        })
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -280,7 +331,7 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.reader.atom_among(&["false", "true"], 0) {
+        match self.reader.atom_among(&["false", "true"]) {
             Some(index) => visitor.visit_bool(index == 1),
             None => self.deserialize_any(visitor),
         }
@@ -384,7 +435,7 @@ impl<'de, 'b> de::Deserializer<'de> for &mut Deserializer<'de, 'b> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        if let Some(index) = self.reader.atom_among(variants, 0) {
+        if let Some(index) = self.reader.atom_among(variants) {
             return visitor.visit_enum(variants[index].into_deserializer());
         }
         match self.reader.head()? {
@@ -553,6 +604,26 @@ impl Fields {
 }
 
 impl Entries<'_, '_, '_> {
+    /// Reads a key, if it is a field; which one.
+    #[inline]
+    fn field(&mut self) -> Result<Option<usize>> {
+        let Fields { names, next, .. } = self.fields;
+        match names.get(next) {
+            Some(name) if self.de.reader.is_atom(name) => Ok(Some(next)),
+            _ if names.is_empty() => Ok(None),
+            _ => self.other_field(),
+        }
+    }
+
+    /// As [`field`](Self::field), for any order and any form of an atom.
+    #[inline(never)]
+    fn other_field(&mut self) -> Result<Option<usize>> {
+        match self.de.reader.atom_among(self.fields.names) {
+            None => Ok(self.de.reader.odd_atom_among(self.fields.names)?),
+            index => Ok(index),
+        }
+    }
+
     fn finish(self) -> Result<()> {
         if self.left > 0 {
             return Err(Error::custom(format_args!("{} entries too many", self.left)));
@@ -576,18 +647,12 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
         }
         self.left -= 1;
         self.key = self.de.reader.position();
-        let Fields { names, next, .. } = self.fields;
-        let index = match self.de.reader.atom_among(names, next) {
-            None if !names.is_empty() => self.de.reader.odd_atom_among(names)?,
-            index => index,
-        };
-        if let Some(index) = index {
+        if let Some(index) = self.field()? {
             if !self.fields.note(index) {
                 return Err(duplicate(&self.de.reader, self.key).into());
             }
-            let name = BorrowedStrDeserializer::new(names[index]);
-            let key = seed.deserialize(name).map_err(|error| self.within(error, self.key))?;
-            return Ok(Some(key));
+            let key = seed.deserialize(BorrowedStrDeserializer::new(self.fields.names[index]));
+            return key.map(Some).map_err(|error| self.within(error, self.key));
         }
         let key = seed.deserialize(&mut *self.de).map_err(|error| self.within(error, self.key))?;
         self.seen.add(&mut self.de.reader, self.key)?;
@@ -619,7 +684,7 @@ impl<'x, 'de, 'b> EnumAccess<'de> for TaggedTuple<'x, 'de, 'b> {
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant)> {
         let Self { de, arity, variants } = self;
         let start = de.reader.position();
-        let tag = match de.reader.atom_among(variants, 0) {
+        let tag = match de.reader.atom_among(variants) {
             Some(index) => Cow::Borrowed(variants[index]),
             None => match de.reader.head()? {
                 Head::Atom(text) => text,

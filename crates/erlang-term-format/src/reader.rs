@@ -309,22 +309,23 @@ impl<'b> Reader<'b> {
         Some(bytes)
     }
 
-    /// Reads an atom, if that is next and `text`.
+    /// Reads an atom, if that is next, is `text`, and is written as since OTP 26.
     #[inline]
     pub(crate) fn is_atom(&mut self, text: &str) -> bool {
-        self.atom_among(&[text], 0).is_some()
+        let [tag::SMALL_ATOM_UTF8_EXT, length, rest @ ..] = self.rest else { return false };
+        match rest.split_at_checked((*length).into()) {
+            Some((found, rest)) if is_same(found, text.as_bytes()) => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Reads an atom, if that is next and one of `names`; which one. It is probably the one at
-    /// `guess`.
-    #[inline]
-    pub(crate) fn atom_among(&mut self, names: &[&str], guess: usize) -> Option<usize> {
+    /// Reads an atom, if that is next and one of `names`; which one.
+    pub(crate) fn atom_among(&mut self, names: &[&str]) -> Option<usize> {
         let (tag, text, rest) = atom_parts(self.rest)?;
-        let is = |name: &&str| is_same(name.as_bytes(), text);
-        let index = match names.get(guess) {
-            Some(name) if is(name) => guess,
-            _ => names.iter().position(is)?,
-        };
+        let index = names.iter().position(|name| is_same(name.as_bytes(), text))?;
         // The same bytes are another text in Latin-1, unless they are ASCII.
         if is_latin1(tag) && !text.is_ascii() {
             return None;

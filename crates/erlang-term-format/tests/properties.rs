@@ -2,13 +2,15 @@
 
 mod laws;
 
+use std::fmt;
+
 use erlang_term_format::{
     BigInteger, Term, decode, encode, from_slice, from_term, text, to_term, to_vec,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 fn leaf() -> impl Strategy<Value = Term<'static>> {
     let bits = (vec(any::<u8>(), 1..6), 1..8_u32);
@@ -94,6 +96,49 @@ fn shape() -> impl Strategy<Value = Shape> {
         any::<[u8; 3]>().prop_map(|bytes| Shape::Nothing((), bytes)),
     ];
     leaf.prop_recursive(3, 20, 4, |inner| vec(inner, 0..4).prop_map(Shape::Many))
+}
+
+/// What a binary holds, lent by the input.
+#[derive(Debug, PartialEq)]
+enum Lent<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'de> Deserialize<'de> for Lent<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LentVisitor;
+
+        impl<'de> Visitor<'de> for LentVisitor {
+            type Value = Lent<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a binary that outlives the decoder")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Lent<'de>, E> {
+                Ok(Lent::Text(text))
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Lent<'de>, E> {
+                Ok(Lent::Bytes(bytes))
+            }
+        }
+
+        deserializer.deserialize_any(LentVisitor)
+    }
+}
+
+/// The content of a binary: text, text that was cut anywhere, and what is none by its first byte
+/// alone, be it right behind a length that could be the start of that character.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    let cut = ("[aé€🦀]{0,300}", any::<proptest::sample::Index>()).prop_map(|(text, cut)| {
+        let cut = cut.index(text.len() + 1);
+        text.as_bytes()[cut..].to_vec()
+    });
+    let torn = (0x80..0xc0_u8, 0xc2..0xe0_usize)
+        .prop_map(|(first, length)| [&[first][..], &[b'a'; 0xe0][..length - 1]].concat());
+    prop_oneof!["[aé€🦀]{0,300}".prop_map(String::into_bytes), cut, torn]
 }
 
 /// Bytes that often mean something: tags in front of small numbers.
@@ -188,6 +233,21 @@ proptest! {
         let term = to_term(&shape).expect("a term");
         prop_assert_eq!(encode(&term), bytes);
         prop_assert_eq!(&from_term::<Shape>(&term).expect("its own"), &shape);
+    }
+
+    #[test]
+    fn binaries_are_lent_as_what_each_is_whatever_lies_around_it(contents in vec(content(), 0..12)) {
+        let binaries = contents.iter().map(|content| Term::binary(&content[..])).collect();
+        let bytes = encode(&Term::List(binaries));
+        let expected = contents.iter().map(|content| match str::from_utf8(content) {
+            Ok(text) => Lent::Text(text),
+            Err(_) => Lent::Bytes(content),
+        });
+        let lent = from_slice::<Vec<Lent>>(&bytes).expect("binaries");
+        prop_assert_eq!(lent, expected.collect::<Vec<_>>());
+        let texts: Option<Vec<_>> =
+            contents.iter().map(|content| str::from_utf8(content).ok()).collect();
+        prop_assert_eq!(from_slice::<Vec<&str>>(&bytes).ok(), texts);
     }
 
     #[test]
