@@ -345,6 +345,7 @@ fn a_port_program_that_does_not_start_is_told_in_its_own_words() {
             concat!(env!("CARGO_BIN_EXE_tank"), " repl --data-dir /proc/none"),
             "/dev/null",
         ])
+        .env("TERM", "xterm")
         .env("SHELL", "/bin/sh")
         .env_remove("TANK_LOG")
         .env_remove("TANK_TRACE")
