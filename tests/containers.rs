@@ -114,6 +114,68 @@ fn a_run_is_gone_with_all_it_had_once_its_delete_has_settled() {
     assert_eq!(port.ok("status", "nil"), Term::Map(Vec::new()));
 }
 
+/// What a file of the process's cgroup says, under its name in a tree of version 1
+/// or in the one of version 2.
+fn cgroup_file(pid: i32, controller: &str, v1: &str, v2: &str) -> String {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it lives");
+    let of = |wanted: &str| {
+        groups.lines().find_map(|line| {
+            let (names, path) = line.split_once(':')?.1.split_once(':')?;
+            names.split(',').any(|name| name == wanted).then(|| path.to_owned())
+        })
+    };
+    let path = match of(controller) {
+        Some(path) => format!("/sys/fs/cgroup/{controller}{path}/{v1}"),
+        None => format!("/sys/fs/cgroup{}/{v2}", of("").expect("a cgroup")),
+    };
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.trim().to_owned()
+}
+
+#[test]
+fn limits_and_the_policy_of_a_run_change_in_place() {
+    let Some(machine) = Machine::new("limits in place") else { return };
+    let mut port = machine.port();
+    let limited =
+        |limits: &str| machine.pod("web", "sleep 1000", &format!(", limits => #{{{limits}}}"));
+    port.ok("apply", &limited("memory => 33554432, pids => 10"));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    let memory = || cgroup_file(pid, "memory", "memory.limit_in_bytes", "memory.max");
+    let pids = || cgroup_file(pid, "pids", "pids.max", "pids.max");
+    assert_eq!((&*memory(), &*pids()), ("33554432", "10"));
+    port.ok("apply", &limited("memory => 67108864"));
+    port.ok("sync", "nil");
+    assert_eq!((&*memory(), &*pids()), ("67108864", "max"));
+    let policy = limited("memory => 67108864")
+        .replace("name => <<\"web\">>,", "name => <<\"web\">>, restart => never,");
+    assert_ne!(policy, limited("memory => 67108864"));
+    port.ok("apply", &policy);
+    let status = status(&mut port, "web");
+    assert_eq!(status.get("host_pid").and_then(Term::as_i64), Some(i64::from(pid)));
+    assert_eq!(status.get("generation").and_then(Term::as_i64), Some(3), "{status}");
+    rustix::process::kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL)
+        .expect("it lives");
+    eventually("the new policy is kept to", || is_in(&mut port, "web", "terminal"));
+}
+
+#[test]
+fn a_limit_that_a_run_cannot_be_given_replaces_the_run() {
+    let Some(machine) = Machine::new("limits by a new run") else { return };
+    let mut port = machine.port();
+    let limited =
+        |limits: &str| machine.pod("web", "sleep 1000", &format!(", limits => #{{{limits}}}"));
+    port.ok("apply", &limited("pids => 10"));
+    port.ok("sync", "nil");
+    let before = host_pid(&mut port, "web");
+    port.ok("apply", &limited("pids => 9000000000000"));
+    port.ok("sync", "nil");
+    assert!(!is_alive(before));
+    let status = status(&mut port, "web");
+    let exit = status.get("last_exit").expect("it says how the last start ended").to_string();
+    assert!(exit.contains("write cgroup limit") && exit.contains("pids.max"), "{exit}");
+}
+
 #[test]
 fn failures_to_start_say_step_object_and_errno() {
     let Some(machine) = Machine::new("failed starts") else { return };

@@ -42,6 +42,15 @@ pub enum Action {
         /// Which run of it.
         incarnation: Incarnation,
     },
+    /// Change the limits of a live run. Its failure has the run replaced.
+    Adjust {
+        /// The pod.
+        pod: Name,
+        /// Which run of it.
+        incarnation: Incarnation,
+        /// What it shall run by.
+        spec: Arc<PodSpec>,
+    },
     /// Remove what a deleted pod left behind (logs, volumes).
     Remove(Name),
     /// Say what the store holds beyond this revision, and what runs.

@@ -24,7 +24,7 @@ pub(super) enum Mode {
 /// What an action in flight is for.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// A start, stop or removal of this pod.
+    /// A start, stop, adjustment or removal of this pod.
     Pod(Name),
     /// A write.
     Write(PendingWrite),
@@ -110,7 +110,7 @@ impl Effects {
         ActionId(self.next_action)
     }
 
-    /// Asks for a start, stop or removal.
+    /// Asks for a start, stop, adjustment or removal.
     pub(super) fn act(&mut self, pod: &Name, action: Action) -> ActionId {
         self.ask(action, Pending::Pod(pod.clone()))
     }

@@ -20,6 +20,8 @@ pub(super) enum Doing {
     Cancelled,
     /// A run lives.
     Running,
+    /// A run lives, and its limits are being changed.
+    Adjusting,
     /// A stop, a sweep or a removal is in flight, or failed and waits for the
     /// next resync.
     Ending,
@@ -32,6 +34,8 @@ pub(super) enum Want {
     Gone,
     /// What it has.
     Same,
+    /// What it has, with other limits or another restart policy.
+    Adjusted,
     /// A run of another spec, or a fresh run of the same.
     New,
     /// Nothing: a verdict was passed on this very generation.
@@ -51,6 +55,8 @@ pub(super) enum Step {
     Start,
     /// Tell the start in flight to give up.
     Cancel,
+    /// Let the live run go on by what is wanted now.
+    Adjust,
     /// End the live run.
     Stop,
     /// End a run that nobody asked for.
@@ -66,27 +72,28 @@ pub(super) fn next(doing: Doing, want: Want) -> Step {
     use {Doing as D, Step as S, Want as W};
     match (doing, want) {
         (D::Fresh, W::Gone) => S::Remove,
-        (D::Fresh, W::Same | W::New) => S::Start,
+        (D::Fresh, W::Same | W::Adjusted | W::New) => S::Start,
         (D::Fresh, W::Finished) => S::Retire,
         (D::Fresh, W::Hold | W::Halt) => S::Nothing,
 
         (D::Waiting | D::Terminal, W::Gone) => S::Remove,
-        (D::Waiting | D::Terminal, W::New) => S::Start,
+        (D::Waiting | D::Terminal, W::Adjusted | W::New) => S::Start,
         (D::Waiting | D::Terminal, W::Same | W::Finished | W::Hold | W::Halt) => S::Nothing,
 
         (D::Due, W::Gone) => S::Remove,
-        (D::Due, W::Same | W::New) => S::Start,
+        (D::Due, W::Same | W::Adjusted | W::New) => S::Start,
         (D::Due, W::Finished | W::Hold | W::Halt) => S::Nothing,
 
         (D::Littered, W::Hold) => S::Nothing,
-        (D::Littered, W::Gone | W::Same | W::New | W::Finished | W::Halt) => S::Sweep,
+        (D::Littered, W::Gone | W::Same | W::Adjusted | W::New | W::Finished | W::Halt) => S::Sweep,
 
         (D::Launching, W::Same | W::Finished) => S::Nothing,
-        (D::Launching, W::Gone | W::New | W::Hold | W::Halt) => S::Cancel,
+        (D::Launching, W::Gone | W::Adjusted | W::New | W::Hold | W::Halt) => S::Cancel,
 
         (D::Running, W::Same | W::Finished | W::Hold) => S::Nothing,
+        (D::Running, W::Adjusted) => S::Adjust,
         (D::Running, W::Gone | W::New | W::Halt) => S::Stop,
 
-        (D::Cancelled | D::Ending, _) => S::Nothing,
+        (D::Cancelled | D::Adjusting | D::Ending, _) => S::Nothing,
     }
 }

@@ -78,6 +78,14 @@ enum State {
     Launching { action: ActionId, is_cancelled: bool, ended: Option<Box<Exit>> },
     /// The workload lives.
     Running { started: Started, at: Millis },
+    /// The workload lives, and gets the limits of `target`.
+    Adjusting {
+        action: ActionId,
+        target: Box<Tracked>,
+        started: Started,
+        at: Millis,
+        ended: Option<Box<Exit>>,
+    },
     /// The run is being ended, or that failed and is tried again.
     Stopping { action: Option<ActionId>, started: Started, at: Millis, ended: Option<Box<Exit>> },
     /// A run that nobody asked for is being ended, or that failed.
@@ -169,7 +177,10 @@ impl Pod {
 
     /// Whether this is the number of a run that has not ended.
     pub(super) fn has_run(&self, incarnation: Incarnation) -> bool {
-        let is_live = matches!(self.state, State::Running { .. } | State::Stopping { .. });
+        let is_live = matches!(
+            self.state,
+            State::Running { .. } | State::Adjusting { .. } | State::Stopping { .. }
+        );
         is_live && self.incarnation == incarnation
     }
 
@@ -187,7 +198,9 @@ impl Pod {
 
     fn action(&self) -> Option<ActionId> {
         match self.state {
-            State::Launching { action, .. } | State::Removing { action } => Some(action),
+            State::Launching { action, .. }
+            | State::Adjusting { action, .. }
+            | State::Removing { action } => Some(action),
             State::Stopping { action, .. } | State::Sweeping { action, .. } => action,
             State::Resting(_) | State::Running { .. } => None,
         }
@@ -201,7 +214,7 @@ impl Pod {
         if self.delete_due.is_some() {
             return;
         }
-        let want = self.want(fx.mode);
+        let want = self.want(fx);
         if want == Want::Same && !matches!(self.state, State::Stopping { .. }) {
             self.adopt_generation(name, fx);
         }
@@ -209,6 +222,7 @@ impl Pod {
             Step::Nothing => {}
             Step::Start => self.start(name, fx),
             Step::Cancel => self.cancel(fx),
+            Step::Adjust => self.adjust(name, fx),
             Step::Stop => self.stop(name, fx),
             Step::Sweep => self.sweep(name, fx),
             Step::Remove => self.remove(name, fx),
@@ -226,20 +240,25 @@ impl Pod {
             State::Launching { is_cancelled: false, .. } => Doing::Launching,
             State::Launching { is_cancelled: true, .. } => Doing::Cancelled,
             State::Running { .. } => Doing::Running,
+            State::Adjusting { .. } => Doing::Adjusting,
             State::Stopping { .. } | State::Sweeping { .. } | State::Removing { .. } => {
                 Doing::Ending
             }
         }
     }
 
-    fn want(&self, mode: Mode) -> Want {
+    fn want(&self, fx: &Effects) -> Want {
         let Some(desired) = &self.desired else { return Want::Gone };
-        match mode {
+        match fx.mode {
             Mode::Holding => Want::Hold,
             Mode::Halting => Want::Halt,
             Mode::Working if self.is_restart_asked => Want::New,
             Mode::Working => match &self.tracked {
-                Some(tracked) if !tracked.is_of(desired) => Want::New,
+                Some(tracked) if !tracked.is_of(desired) => {
+                    let is_adjusted =
+                        fx.config.adjust && tracked.spec.is_adjustable_to(&desired.spec);
+                    if is_adjusted { Want::Adjusted } else { Want::New }
+                }
                 _ if desired.verdict.is_some() => Want::Finished,
                 Some(_) => Want::Same,
                 None => Want::New,
@@ -280,14 +299,14 @@ impl Pod {
     /// Leaves a rest for a run. Asserts what no event may ever bring about.
     fn leave_rest(&mut self, name: &Name, fx: &mut Effects) {
         let State::Resting(rest) = self.state else { panic!("a run starts only from rest") };
-        let want = self.want(fx.mode);
+        let is_other = matches!(self.want(fx), Want::Adjusted | Want::New);
         match rest {
             Rest::Fresh => {}
             Rest::Waiting { until, .. } => {
-                assert!(until <= fx.now || want == Want::New, "no start before the deadline");
+                assert!(until <= fx.now || is_other, "no start before the deadline");
                 fx.clear_alarm(until, name, Alarm::Restart);
             }
-            Rest::Terminal => assert!(want == Want::New, "a verdict stands"),
+            Rest::Terminal => assert!(is_other, "a verdict stands"),
         }
     }
 
@@ -300,6 +319,25 @@ impl Pod {
         // Should it start all the same, that run is not the one wanted.
         self.is_restart_asked = true;
         self.changed = fx.next_action();
+    }
+
+    /// Goes on by the desired spec: what the core itself does by it, the policy,
+    /// from now on, and its limits as soon as the run has them.
+    fn adjust(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Running { started, at } = self.state else {
+            panic!("only a live run is adjusted")
+        };
+        let desired = self.desired.as_ref().expect("only a desired pod is adjusted");
+        let tracked = self.tracked.as_ref().expect("a run was made from a spec");
+        let target = Tracked::new(desired);
+        if target.spec.has_limits_of(&tracked.spec) {
+            self.tracked = Some(target);
+            return;
+        }
+        let (incarnation, spec) = (self.incarnation, Arc::clone(&target.spec));
+        let action = fx.act(name, Action::Adjust { pod: name.clone(), incarnation, spec });
+        let target = Box::new(target);
+        self.enter(fx, State::Adjusting { action, target, started, at, ended: None });
     }
 
     fn stop(&mut self, name: &Name, fx: &mut Effects) {
@@ -416,7 +454,9 @@ impl Pod {
             return;
         }
         match &mut self.state {
-            State::Launching { ended, .. } => *ended = Some(Box::new(exit)),
+            State::Launching { ended, .. } | State::Adjusting { ended, .. } => {
+                *ended = Some(Box::new(exit));
+            }
             State::Running { at, .. } => {
                 let ran_ms = fx.now.since(*at);
                 self.notify_ended(name, fx, &exit);
@@ -425,6 +465,24 @@ impl Pod {
             State::Stopping { action: None, .. } => self.stop_done(name, fx, exit),
             State::Stopping { ended, .. } => *ended = Some(Box::new(exit)),
             State::Resting(_) | State::Sweeping { .. } | State::Removing { .. } => {}
+        }
+    }
+
+    /// The adjustment in flight is over. A run that could not be adjusted makes
+    /// way for one that is as it shall be.
+    pub(super) fn adjust_finished(&mut self, name: &Name, fx: &mut Effects, is_done: bool) {
+        let state = std::mem::take(&mut self.state);
+        let State::Adjusting { target, started, at, ended, .. } = state else {
+            panic!("{name}: an adjustment finished where none was in flight")
+        };
+        self.enter(fx, State::Running { started, at });
+        if is_done {
+            self.tracked = Some(*target);
+        }
+        match ended {
+            Some(exit) => self.run_ended(name, fx, self.incarnation, *exit),
+            None if is_done => {}
+            None => self.ask_restart(),
         }
     }
 
@@ -603,7 +661,9 @@ impl Pod {
         let (Some(desired), Some(tracked)) = (&self.desired, &self.tracked) else { return false };
         let is_settled = match self.state {
             State::Running { .. } => is_alive,
-            State::Resting(Rest::Waiting { .. }) | State::Launching { .. } => true,
+            State::Resting(Rest::Waiting { .. })
+            | State::Launching { .. }
+            | State::Adjusting { .. } => true,
             State::Resting(Rest::Terminal) => desired.verdict.is_some(),
             _ => false,
         };
@@ -632,7 +692,7 @@ impl Pod {
                 self.run_ended(name, fx, self.incarnation, exit);
                 self.note_orphans(sighting);
             }
-            State::Running { .. } | State::Launching { .. } => {
+            State::Running { .. } | State::Launching { .. } | State::Adjusting { .. } => {
                 self.note_orphans(sighting);
                 self.kill_orphans(name, fx, sighting);
             }
@@ -718,9 +778,9 @@ impl Pod {
         let (status, phase) = self.public_state(fx.mode)?;
         let generation = self.tracked.as_ref().map(|tracked| tracked.generation);
         let (started, at) = match self.state {
-            State::Running { started, at } | State::Stopping { started, at, .. } => {
-                (Some(started), Some(at))
-            }
+            State::Running { started, at }
+            | State::Adjusting { started, at, .. }
+            | State::Stopping { started, at, .. } => (Some(started), Some(at)),
             _ => (None, None),
         };
         Some(PodStatus {
@@ -754,7 +814,7 @@ impl Pod {
             State::Resting(Rest::Waiting { .. }) => (Status::BackingOff, Phase::Waiting),
             State::Resting(Rest::Terminal) => (Status::Terminal, Phase::Done),
             State::Launching { .. } => (Status::Starting, Phase::Launching),
-            State::Running { .. } => (Status::Running, Phase::Running),
+            State::Running { .. } | State::Adjusting { .. } => (Status::Running, Phase::Running),
             State::Stopping { .. } if is_ending => (Status::Stopping, Phase::Deleting),
             State::Stopping { .. } => (Status::Stopping, Phase::Restarting),
             State::Sweeping { .. } => (Status::Stopping, Phase::Sweeping),
@@ -766,7 +826,9 @@ impl Pod {
     fn reason(&self, mode: Mode) -> Option<String> {
         let last = self.last.as_ref().map(|last| exit_text(&last.exit)).unwrap_or_default();
         Some(match &self.state {
-            State::Resting(Rest::Fresh) | State::Running { .. } => return None,
+            State::Resting(Rest::Fresh) | State::Running { .. } | State::Adjusting { .. } => {
+                return None;
+            }
             State::Resting(Rest::Waiting { delay_ms, .. }) => {
                 format!("{last}, restarting in {}", delay_text(*delay_ms))
             }

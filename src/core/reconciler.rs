@@ -39,6 +39,9 @@ pub struct Config {
     /// Whether anything is started and stopped at all. Without it the core
     /// only holds the desired state.
     pub actuate: bool,
+    /// Whether a live run can be given other limits and another policy. Without
+    /// it, another spec is another run.
+    pub adjust: bool,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             stable_window_ms: 600_000,
             first_incarnation: 1,
             actuate: true,
+            adjust: true,
         }
     }
 }
@@ -293,6 +297,9 @@ impl Reconciler {
             }
             (Pending::Pod(pod), Outcome::Stopped(result)) => {
                 self.touch(&pod, |state, fx| state.stop_finished(&pod, fx, result));
+            }
+            (Pending::Pod(pod), Outcome::Adjusted(result)) => {
+                self.touch(&pod, |state, fx| state.adjust_finished(&pod, fx, result.is_ok()));
             }
             (Pending::Pod(pod), Outcome::Removed) => {
                 self.touch(&pod, |state, fx| state.removed(&pod, fx));

@@ -474,6 +474,9 @@ impl Daemon {
             Command::Act(action, Action::Stop { pod, incarnation }) => {
                 self.runtime.stop(action, &pod, incarnation);
             }
+            Command::Act(action, Action::Adjust { pod, incarnation, spec }) => {
+                self.runtime.adjust(action, &pod, incarnation, spec);
+            }
             Command::Act(action, Action::Remove(pod)) => {
                 self.runtime.remove(action, &pod, &self.events);
             }

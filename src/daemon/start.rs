@@ -116,6 +116,8 @@ fn config(options: &Options, first_incarnation: u64) -> Config {
         stable_window_ms: options.stable_window_ms,
         first_incarnation,
         actuate: options.runtime != RuntimeKind::None,
+        // What a pod's limits are to the client's processes, it is told at a start.
+        adjust: options.runtime == RuntimeKind::Container,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::core::event::{ActionId, Event, Incarnation, ObservedRun};
+use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
 use crate::core::failure::Failure;
 use crate::core::spec::{Name, PodSpec};
 
@@ -100,13 +100,28 @@ impl Runtime {
         }
     }
 
+    /// Changes a run's limits to those of `spec`. Ends in `Adjusted`.
+    pub fn adjust(
+        &mut self,
+        action: ActionId,
+        pod: &Name,
+        incarnation: Incarnation,
+        spec: Arc<PodSpec>,
+    ) {
+        match self {
+            Self::Container(runtime) => runtime.adjust(action, pod, incarnation, spec),
+            Self::Client(_) | Self::None => {
+                unreachable!("the core adjusts no run of a runtime that cannot")
+            }
+        }
+    }
+
     /// Removes what a deleted pod left behind. Ends in `Removed`.
     pub fn remove(&mut self, action: ActionId, pod: &Name, events: &Events) {
         match self {
             Self::Container(runtime) => runtime.remove(action, pod),
             Self::Client(_) | Self::None => {
-                let removed = crate::core::event::Outcome::Removed;
-                let _ = events.send(Event::Finished(action, removed));
+                let _ = events.send(Event::Finished(action, Outcome::Removed));
             }
         }
     }

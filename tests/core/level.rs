@@ -97,7 +97,8 @@ fn any_spec(random: &mut Random, pod: Name) -> Arc<PodSpec> {
     use RestartPolicy::{Always, Never, OnFailure};
     let restart = *random.pick(&[Always, OnFailure, Never]);
     let image = *random.pick(&["v1", "v2"]);
-    fixtures::pod(pod, restart, image)
+    let memory = *random.pick(&[None, Some(1), Some(2)]);
+    fixtures::pod(pod, restart, image, memory)
 }
 
 fn seen(statuses: BTreeMap<Name, PodStatus>) -> BTreeMap<Name, Seen> {

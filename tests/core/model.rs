@@ -23,7 +23,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// One thing that happens, by number of the pod.
 #[derive(Debug, Clone)]
 enum Step {
-    Apply(usize, RestartPolicy, &'static str),
+    Apply(usize, RestartPolicy, &'static str, Option<u64>),
     Reapply(usize),
     Delete(usize),
     Restart(usize),
@@ -59,6 +59,14 @@ enum State {
     Terminal,
 }
 
+impl Pod {
+    /// Limits and the policy change in place, and nothing else does.
+    fn goes_on_by(&self, spec: &PodSpec) -> bool {
+        let is_running = matches!(self.state, State::Running { .. });
+        is_running && self.spec.containers[0].image == spec.containers[0].image
+    }
+}
+
 #[derive(Debug, Default)]
 struct Model {
     now: u64,
@@ -73,6 +81,10 @@ impl Model {
             pod.gone_at = None;
             // A wait may have ended while the delete was held.
             return self.start_due();
+        }
+        if let Some(pod) = self.pods.get_mut(&name).filter(|pod| pod.goes_on_by(&spec)) {
+            (pod.spec, pod.gone_at) = (spec, None);
+            return;
         }
         let state = State::Terminal;
         self.pods.insert(name.clone(), Pod { spec, state, retries: 0, gone_at: None });
@@ -179,8 +191,8 @@ impl Both {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Apply(pod, restart, image) => {
-                self.apply(fixtures::pod(name(pod), restart, image));
+            Step::Apply(pod, restart, image, memory) => {
+                self.apply(fixtures::pod(name(pod), restart, image, memory));
             }
             Step::Reapply(pod) => {
                 let spec = self.model.pods.get(&name(pod)).map(|pod| Arc::clone(&pod.spec));
@@ -276,6 +288,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         RestartPolicy::Never,
     ]);
     let image = prop::sample::select(vec!["v1", "v2"]);
+    let memory = prop::sample::select(vec![None, Some(1)]);
     let starts = prop::sample::select(vec![
         Starts::Work,
         Starts::Work,
@@ -284,8 +297,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]);
     let delay = prop::sample::select(vec![1, 50, 99, 100, 999, 1_000, 2_000, 6_000, 20_000]);
     prop_oneof![
-        4 => (pod.clone(), policy, image).prop_map(|(pod, policy, image)| {
-            Step::Apply(pod, policy, image)
+        4 => (pod.clone(), policy, image, memory).prop_map(|(pod, policy, image, memory)| {
+            Step::Apply(pod, policy, image, memory)
         }),
         2 => pod.clone().prop_map(Step::Reapply),
         2 => pod.clone().prop_map(Step::Delete),
@@ -320,7 +333,7 @@ fn a_wait_that_ended_during_a_held_delete_ends_at_the_reapply() {
     let mut both = Both::new();
     for step in [
         Step::Starts(1, Starts::FailToDownload),
-        Step::Apply(1, RestartPolicy::Always, "v1"),
+        Step::Apply(1, RestartPolicy::Always, "v1", None),
         Step::Wait(BASE_MS - 1),
         Step::Delete(1),
         Step::Wait(1),

@@ -8,7 +8,7 @@ use tank::core::event::{
     ActionId, Event, Incarnation, Observation, ObservedRun, Outcome, Request, StartError, Started,
     Ticket,
 };
-use tank::core::failure::Failure;
+use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
 use tank::core::spec::Name;
 use tank::core::status::{Exit, PodStatus};
@@ -104,6 +104,11 @@ impl Prompt {
             Action::Stop { incarnation, .. } => {
                 let ended = self.runs.remove(&incarnation).and_then(|run| run.ended);
                 Outcome::Stopped(Ok(ended.unwrap_or(Exit::Signaled(15))))
+            }
+            Action::Adjust { incarnation, .. } => {
+                let is_live = self.runs.get(&incarnation).is_some_and(|run| run.ended.is_none());
+                let gone = || Failure::new(Code::Lost, "the run was gone already");
+                Outcome::Adjusted(is_live.then_some(()).ok_or_else(gone))
             }
             Action::Remove(_) => Outcome::Removed,
             Action::Observe { since } => {

@@ -24,21 +24,22 @@ pub(crate) fn time(millis: u64) -> String {
     if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
-/// `web restart=never image=b`.
+/// `web restart=never image=b memory=1`.
 pub(crate) fn spec(text: &str) -> Arc<PodSpec> {
     let mut words = text.split_whitespace();
     let name = fixtures::name(words.next().expect("a pod"));
-    let (mut restart, mut image) = (RestartPolicy::Always, "a");
+    let (mut restart, mut image, mut memory) = (RestartPolicy::Always, "a", None);
     for word in words {
         match word.split_once('=') {
             Some(("restart", "always")) => restart = RestartPolicy::Always,
             Some(("restart", "on_failure")) => restart = RestartPolicy::OnFailure,
             Some(("restart", "never")) => restart = RestartPolicy::Never,
             Some(("image", text)) => image = text,
+            Some(("memory", bytes)) => memory = Some(bytes.parse().expect("a number of bytes")),
             _ => panic!("no field of a pod: {word:?}"),
         }
     }
-    fixtures::pod(name, restart, image)
+    fixtures::pod(name, restart, image, memory)
 }
 
 /// `exited 1`, `signaled 9`.
@@ -91,6 +92,7 @@ fn action(action: &Action) -> String {
         Action::Persist(write) => format!("persist {}", self::write(write)),
         Action::Start { pod, incarnation, .. } => format!("start {pod} #{}", incarnation.0),
         Action::Stop { pod, incarnation } => format!("stop {pod} #{}", incarnation.0),
+        Action::Adjust { pod, incarnation, .. } => format!("adjust {pod} #{}", incarnation.0),
         Action::Remove(pod) => format!("remove {pod}"),
         Action::Observe { since } => format!("observe since {}", since.0),
     }
@@ -209,8 +211,8 @@ pub(crate) fn event(event: &Event) -> String {
 
 fn requested(request: &Request) -> String {
     let described = |spec: &PodSpec| {
-        let image = &spec.containers[0].image;
-        format!("{} {:?} {image:?}", spec.name, spec.restart)
+        let (image, memory) = (&spec.containers[0].image, spec.containers[0].limits.memory);
+        format!("{} {:?} {image:?} memory {memory:?}", spec.name, spec.restart)
     };
     match request {
         Request::Apply(spec) => format!("apply {}", described(spec)),
@@ -227,6 +229,8 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Started(Err(error)) => format!("not started: {}", error.failure),
         Outcome::Stopped(Ok(exit)) => format!("stopped: {}", ended(exit)),
         Outcome::Stopped(Err(failure)) => format!("not stopped: {failure}"),
+        Outcome::Adjusted(Ok(())) => "adjusted".to_string(),
+        Outcome::Adjusted(Err(failure)) => format!("not adjusted: {failure}"),
         Outcome::Removed => "removed".to_string(),
         Outcome::Observed(observation) => observed(observation),
     }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use tank_shim::cgroup_tree;
 use tank_shim::protocol::{Cgroup, Failure, Join, ShimCgroup, Step};
 
-use crate::launch::failure_of;
+use crate::launch::{failure, failure_of};
 
 /// Cgroups that were made and are to be removed.
 #[derive(Debug, Default)]
@@ -35,6 +35,17 @@ impl Cgroups {
             .map_err(|error| failure_of(Step::MakeCgroup, cgroup.path.as_str(), &error))?;
         self.paths.push(cgroup.path.clone());
         cgroup.files.iter().try_for_each(|(file, value)| write_limit(&cgroup.path, file, value))
+    }
+
+    /// Changes limits of those that were made.
+    pub(crate) fn limit(&self, cgroups: &[Cgroup]) -> Result<(), Failure> {
+        for Cgroup { path, files, .. } in cgroups {
+            if !self.paths.contains(path) {
+                return Err(failure(Step::WriteCgroupLimit, path.as_str(), Errno::NOENT));
+            }
+            files.iter().try_for_each(|(file, value)| write_limit(path, file, value))?;
+        }
+        Ok(())
     }
 
     /// Kills whatever is in them, where the kernel can (version 2). What a pid

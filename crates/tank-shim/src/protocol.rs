@@ -20,6 +20,9 @@ pub enum ToShim {
     Stop(Stop),
     /// Kill everything now.
     Kill,
+    /// Change limits: the files of cgroups that the launch has made, in this
+    /// order. Answered by `limited`.
+    Limit(Vec<Cgroup>),
     /// Stop by itself later, with nobody left to ask; `None` takes it back.
     RunUntil(Option<RunUntil>),
 }
@@ -34,6 +37,8 @@ pub enum FromShim {
     Launched(Launched),
     /// The launch failed and everything is undone; the shim exits.
     Failed(Failure),
+    /// The limits are changed; or not all of them, and this is why.
+    Limited(Option<Failure>),
     /// The workload is over and everything of it is gone; the shim exits. The
     /// same term is in the exit file.
     Exited(ExitRecord),

@@ -1,12 +1,12 @@
 //! One pod's life: a state, a poll loop, a deadline. Holds no policy: it does
 //! what it is told, and tells how it ended.
 //!
-//! | state \ input | launch | stop | kill | report | dead | deadline |
-//! |---|---|---|---|---|---|---|
-//! | idle | launching, or failed | - | - | - | - | - |
-//! | launching | - | kills | kills | running, or failed | removing | kills |
-//! | running | - | asks, or kills | kills | - | removing | stops, kills |
-//! | removing | - | - | - | - | - | tries again; done |
+//! | state \ input | launch | limit | stop | kill | report | dead | deadline |
+//! |---|---|---|---|---|---|---|---|
+//! | idle | launching, or failed | - | - | - | - | - | - |
+//! | launching | - | limits | kills | kills | running, or failed | removing | kills |
+//! | running | - | limits | asks, or kills | kills | - | removing | stops, kills |
+//! | removing | - | - | - | - | - | - | tries again; done |
 //!
 //! Failed and done end the loop. A connection may come and go in every state;
 //! only an idle shim ends with it.
@@ -19,8 +19,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    Exit, ExitRecord, Failure, FromShim, Hello, Launch, Launched, LaunchingRun, PROTOCOL, RunUntil,
-    RunningRun, State, Step, Stop, ToShim,
+    Cgroup, Exit, ExitRecord, Failure, FromShim, Hello, Launch, Launched, LaunchingRun, PROTOCOL,
+    RunUntil, RunningRun, State, Step, Stop, ToShim,
 };
 use tank_shim::record;
 
@@ -168,6 +168,7 @@ impl Supervisor {
             ToShim::Launch(launch) => self.launch(&launch),
             ToShim::Stop(stop) => self.stage.stop(stop),
             ToShim::Kill => self.stage.kill(),
+            ToShim::Limit(cgroups) => self.limit(&cgroups),
             ToShim::RunUntil(run_until) => self.run_until = run_until,
         }
     }
@@ -192,6 +193,14 @@ impl Supervisor {
                 self.control.send(&FromShim::Failed(failure));
                 self.stage = Stage::Over;
             }
+        }
+    }
+
+    /// Of a pod that is over, its end is the answer.
+    fn limit(&mut self, cgroups: &[Cgroup]) {
+        if let Some(run) = self.stage.run() {
+            let failure = run.cgroups.limit(cgroups).err();
+            self.control.send(&FromShim::Limited(failure));
         }
     }
 

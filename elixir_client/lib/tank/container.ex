@@ -11,7 +11,8 @@ defmodule Tank.Container do
     * `:user` - `"user"`, `"uid"`, `"user:group"` or `"uid:gid"`, or `nil`
     * `:mounts` - a list of `Tank.Mount`, unique by path
     * `:limits` - a map of `:memory` (bytes), `:pids` (processes and threads) and `:cpu`
-      (`{quota_us, period_us}`)
+      (`{quota_us, period_us}`). Other limits alone do not restart a pod, as far as the kernel
+      can give them to what runs
     * `:tty` - whether the program has a terminal; `false` by default
 
   All text is UTF-8 without NUL.

@@ -101,7 +101,13 @@ defmodule Tank.Acceptance do
         test "a pod whose spec changed is restarted with the new one", context do
           r = start!(@kind, context)
           old = run!(r, pod(context, "web", Workload.command(@kind)))
-          new = run!(r, pod(context, "web", Workload.command(@kind), %{restart: :never}))
+
+          new =
+            run!(
+              r,
+              pod(context, "web", Workload.command(@kind), %{container: %{env: %{"A" => "b"}}})
+            )
+
           assert new != old
           refute Process.alive?(old)
           assert Process.alive?(new)
@@ -358,7 +364,13 @@ defmodule Tank.Acceptance do
           old = run!(r, pod(context, "web", Workload.command(@kind)))
           # Both are under way at once: whichever is first, there is one run of the new spec.
           Process.exit(old, :kill)
-          new = run!(r, pod(context, "web", Workload.command(@kind), %{restart: :on_failure}))
+
+          new =
+            run!(
+              r,
+              pod(context, "web", Workload.command(@kind), %{container: %{env: %{"A" => "b"}}})
+            )
+
           assert status?(r, "web", status: :running, retries: 0)
           assert Process.alive?(new)
         end
@@ -366,7 +378,13 @@ defmodule Tank.Acceptance do
         test "a kill of an older run is refused", context do
           r = start!(@kind, context)
           run!(r, pod(context, "web", Workload.command(@kind)))
-          new = run!(r, pod(context, "web", Workload.command(@kind), %{restart: :never}))
+
+          new =
+            run!(
+              r,
+              pod(context, "web", Workload.command(@kind), %{container: %{env: %{"A" => "b"}}})
+            )
+
           assert {:error, %{code: :not_found}} = GenServer.call(r, {:tank, :kill, {"web", 1}})
           assert Tank.running(r) == %{"web" => new}
         end

@@ -132,6 +132,30 @@ pub struct PodSpec {
     pub restart: RestartPolicy,
 }
 
+impl PodSpec {
+    /// Whether a run of this spec can become one of `other` as it is: they differ
+    /// in limits and in the restart policy alone.
+    #[must_use]
+    pub fn is_adjustable_to(&self, other: &Self) -> bool {
+        let fixed = |spec: &Self| {
+            let mut fixed = spec.clone();
+            fixed.restart = RestartPolicy::default();
+            fixed.containers.iter_mut().for_each(|each| each.limits = Limits::default());
+            fixed
+        };
+        fixed(self) == fixed(other)
+    }
+
+    /// Whether each container has the limits that it has in `other`, a spec of the
+    /// same containers.
+    #[must_use]
+    pub fn has_limits_of(&self, other: &Self) -> bool {
+        let limits =
+            |spec: &Self| spec.containers.iter().map(|each| each.limits).collect::<Vec<_>>();
+        limits(self) == limits(other)
+    }
+}
+
 /// One container of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSpec {

@@ -157,18 +157,41 @@ impl Cgroups {
             let path = self.pod_dir(root, pod);
             groups.insert(path.clone(), group(&path, Join::Clone));
         }
-        for (controller, is_wanted) in [
-            ("memory", limits.memory.is_some()),
-            ("pids", limits.pids.is_some()),
-            ("cpu", limits.cpu.is_some()),
-        ] {
-            if !is_wanted {
-                continue;
-            }
+        for controller in CONTROLLERS.into_iter().filter(|each| is_limited(each, limits)) {
             let (root, layout) = self.trees.root_of(controller).ok_or(controller)?;
             let path = self.pod_dir(root, pod);
             let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
             entry.files.extend(files(controller, layout, limits));
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    /// The same limits for a pod that lives, in those of its groups that `is_there`;
+    /// one that it no longer has is taken off.
+    ///
+    /// # Errors
+    /// The limit's name, when the pod has no group to put it on.
+    pub fn of_live_pod(
+        &self,
+        pod: &str,
+        limits: &Limits,
+        is_there: impl Fn(&Path) -> bool,
+    ) -> Result<Vec<Cgroup>, &'static str> {
+        let mut groups: BTreeMap<PathBuf, Cgroup> = BTreeMap::new();
+        for controller in CONTROLLERS {
+            let found = self.trees.root_of(controller);
+            let found = found.map(|(root, layout)| (self.pod_dir(root, pod), layout));
+            let Some((path, layout)) = found.filter(|(path, _)| is_there(path)) else {
+                if is_limited(controller, limits) {
+                    return Err(controller);
+                }
+                continue;
+            };
+            let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
+            entry.files.extend(match is_limited(controller, limits) {
+                true => files(controller, layout, limits),
+                false => unlimited(controller, layout),
+            });
         }
         Ok(groups.into_values().collect())
     }
@@ -229,6 +252,28 @@ impl Cgroups {
 
 fn group(path: &Path, join: Join) -> Cgroup {
     Cgroup { path: path.display().to_string(), files: Vec::new(), join }
+}
+
+fn is_limited(controller: &str, limits: &Limits) -> bool {
+    match controller {
+        "memory" => limits.memory.is_some(),
+        "pids" => limits.pids.is_some(),
+        "cpu" => limits.cpu.is_some(),
+        _ => false,
+    }
+}
+
+/// The files that take a controller's limits off.
+fn unlimited(controller: &str, layout: Layout) -> Vec<(String, String)> {
+    let files: &[(&str, &str)] = match (controller, layout == Layout::V2) {
+        ("memory", true) => &[("memory.max", "max")],
+        ("memory", false) => &[("memory.limit_in_bytes", "-1")],
+        ("pids", _) => &[("pids.max", "max")],
+        ("cpu", true) => &[("cpu.max", "max")],
+        ("cpu", false) => &[("cpu.cfs_quota_us", "-1")],
+        _ => &[],
+    };
+    files.iter().map(|(file, value)| ((*file).to_owned(), (*value).to_owned())).collect()
 }
 
 /// The files that spell a limit, in the order in which they must be written.
@@ -340,6 +385,22 @@ mod tests {
     fn a_limit_without_a_controller_is_named() {
         let refused = cgroups(V2, &["memory", "pids"]).of_pod("web", &all_limits());
         assert_eq!(refused.unwrap_err(), "cpu");
+    }
+
+    #[test]
+    fn limits_of_a_live_pod_are_set_and_taken_off_where_it_has_groups() {
+        let limits = Limits { pids: Some(20), ..Limits::default() };
+        let v2 = cgroups(V2, &["memory", "pids", "cpu"]);
+        let groups = v2.of_live_pod("web", &limits, |_| true).unwrap();
+        assert_eq!(
+            rendered(&groups),
+            ["/sys/fs/cgroup/tank/I/web.pod Tasks memory.max=max pids.max=20 cpu.max=max"]
+        );
+        let hybrid = cgroups(HYBRID, &[]);
+        let has_pids = |path: &Path| path.starts_with("/sys/fs/cgroup/pids");
+        let groups = hybrid.of_live_pod("web", &limits, has_pids).unwrap();
+        assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=20"]);
+        assert_eq!(hybrid.of_live_pod("web", &all_limits(), has_pids).unwrap_err(), "memory");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tank_shim::protocol::ShimCgroup;
@@ -117,6 +118,20 @@ impl ContainerRuntime {
             // or is being reported, and a stop of what is gone is done.
             let exit = crate::core::status::Exit::Failed(gone(pod));
             let _ = self.events.send(Event::Finished(action, Outcome::Stopped(Ok(exit))));
+        }
+    }
+
+    /// See [`super::Runtime::adjust`].
+    pub fn adjust(
+        &mut self,
+        action: ActionId,
+        pod: &Name,
+        incarnation: Incarnation,
+        spec: Arc<PodSpec>,
+    ) {
+        if !self.order(pod, incarnation, Order::Adjust(action, spec)) {
+            let adjusted = Outcome::Adjusted(Err(gone(pod)));
+            let _ = self.events.send(Event::Finished(action, adjusted));
         }
     }
 

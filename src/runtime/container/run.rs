@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -42,6 +43,8 @@ const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 pub(super) enum Order {
     /// Signal, grace, kill; ends in `Stopped` for this action.
     Stop(ActionId),
+    /// Change the limits to those of this spec; ends in `Adjusted` for this action.
+    Adjust(ActionId, Arc<PodSpec>),
     /// The start is no longer wanted.
     Cancel,
     /// Kill now.
@@ -85,7 +88,16 @@ pub(super) async fn started(context: Context, order: StartOrder, mut orders: Ord
 #[derive(Debug, Default)]
 struct Asked {
     stop: Option<ActionId>,
-    is_stuck_at: Option<Instant>,
+    adjust: Option<ActionId>,
+    /// When a shim that has not done so is taken for stuck.
+    end_by: Option<Instant>,
+    adjust_by: Option<Instant>,
+}
+
+impl Asked {
+    fn is_stuck_at(&self) -> Option<Instant> {
+        self.end_by.into_iter().chain(self.adjust_by).min()
+    }
 }
 
 /// Sees a live run through to its end.
@@ -95,6 +107,7 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
         tokio::select! {
             message = shim.recv() => match message {
                 Ok(Some(FromShim::Exited(record))) => break Some(exit_of(record.exit)),
+                Ok(Some(FromShim::Limited(failure))) => context.limited(failure, &mut asked),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break None,
             },
@@ -103,19 +116,26 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
                 // The loop has ended and the pod goes on.
                 None => return,
             },
-            () = instant(asked.is_stuck_at) => {
+            () = instant(asked.is_stuck_at()) => {
                 tracing::warn!(pod = %context.pod, "the shim does not answer: killing it");
                 shim.kill();
-                asked.is_stuck_at = None;
+                (asked.end_by, asked.adjust_by) = (None, None);
             }
         }
     };
     let exit = context.end(&shim, exit).await;
     orders.close();
     while let Ok(order) = orders.try_recv() {
-        if let Order::Stop(action) = order {
-            asked.stop = Some(action);
+        match order {
+            Order::Stop(action) => asked.stop = Some(action),
+            Order::Adjust(action, _) => asked.adjust = Some(action),
+            _ => {}
         }
+    }
+    if let Some(action) = asked.adjust {
+        let ended =
+            context.failure("write_cgroup_limit", "the run ended before its limits changed");
+        context.send(Event::Finished(action, Outcome::Adjusted(Err(ended))));
     }
     context.send(match asked.stop {
         Some(action) => Event::Finished(action, Outcome::Stopped(Ok(exit))),
@@ -184,7 +204,7 @@ impl Context {
         let _ = shim.send(&request).await;
         loop {
             match shim.recv().await {
-                Ok(Some(FromShim::Hello(_))) => {}
+                Ok(Some(FromShim::Hello(_) | FromShim::Limited(_))) => {}
                 Ok(Some(FromShim::Launched(launched))) => return Ok(launched.host_pid),
                 Ok(Some(FromShim::Failed(failure))) => return Err(self.launch_failure(failure)),
                 Ok(Some(FromShim::Exited(_)) | None) => {
@@ -219,6 +239,7 @@ async fn cancelled(orders: &mut Orders) {
     loop {
         match orders.recv().await {
             Some(Order::Cancel | Order::Kill | Order::Stop(_)) => return,
+            Some(Order::Adjust(..)) => unreachable!("the core adjusts only what has started"),
             Some(Order::RunUntil(_, told)) => drop(told),
             // The loop has ended; who comes next finds the run directory.
             None => std::future::pending().await,
@@ -238,6 +259,7 @@ impl Context {
                 let stop = shim_protocol::Stop { signal, kill_at_ms };
                 (ToShim::Stop(stop), Duration::from_millis(grace_ms) + PATIENCE)
             }
+            Order::Adjust(action, spec) => return self.adjust(action, &spec, shim, asked).await,
             Order::Kill | Order::Cancel => (ToShim::Kill, PATIENCE),
             Order::RunUntil(at, told) => {
                 let kill_at_ms = at.after(grace_ms).0;
@@ -247,9 +269,39 @@ impl Context {
                 return;
             }
         };
-        asked.is_stuck_at = Some(Instant::now() + patience);
+        asked.end_by = Some(Instant::now() + patience);
         // A shim that cannot be reached is ending; recv() says so next.
         let _ = shim.send(&message).await;
+    }
+
+    async fn adjust(&self, action: ActionId, spec: &PodSpec, shim: &mut Shim, asked: &mut Asked) {
+        let limits = &spec.containers[0].limits;
+        let groups =
+            self.surroundings.cgroups.of_live_pod(self.pod.as_str(), limits, |dir| dir.exists());
+        match groups {
+            Ok(groups) => {
+                asked.adjust = Some(action);
+                asked.adjust_by = Some(Instant::now() + PATIENCE);
+                let _ = shim.send(&ToShim::Limit(groups)).await;
+            }
+            Err(controller) => {
+                let what = format!("the run has no {controller} cgroup to set a limit on");
+                self.adjusted(action, Err(self.failure("write_cgroup_limit", what)));
+            }
+        }
+    }
+
+    fn limited(&self, failure: Option<shim_protocol::Failure>, asked: &mut Asked) {
+        let Some(action) = asked.adjust.take() else { return };
+        asked.adjust_by = None;
+        self.adjusted(action, failure.map_or(Ok(()), |failure| Err(self.launch_failure(failure))));
+    }
+
+    fn adjusted(&self, action: ActionId, result: Result<(), Failure>) {
+        if let Err(failure) = &result {
+            tracing::warn!(pod = %self.pod, "{failure}: starting the pod anew with its new limits");
+        }
+        self.send(Event::Finished(action, Outcome::Adjusted(result)));
     }
 
     /// Waits until nothing of the run is left, and says how it ended.

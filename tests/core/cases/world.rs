@@ -40,6 +40,7 @@ impl World {
                 ("stable_window", time) => config.stable_window_ms = text::millis(time),
                 ("first_run", run) => config.first_incarnation = text::incarnation(run).0,
                 ("actuate", "no") => config.actuate = false,
+                ("adjust", "no") => config.adjust = false,
                 ("observe", "by_hand") => is_observed_by_hand = true,
                 _ => panic!("no option: {option:?}"),
             }
@@ -120,6 +121,10 @@ impl World {
             ["stopped", pod] => self.stopped(pod, Ok(Exit::Signaled(15))),
             ["stopped", pod, kind, number] => self.stopped(pod, Ok(text::exit(kind, number))),
             ["stopping", pod, "failed"] => self.stopped(pod, Err(failure(Code::RuntimeFailed))),
+            ["adjusted", pod] => self.adjusted(pod, Ok(())),
+            ["adjusting", pod, "failed"] => {
+                self.adjusted(pod, Err(failure(Code::RuntimeFailed)));
+            }
             ["removed", pod] => {
                 let id = self.take(|action| is_of(action, pod));
                 self.finish(id, Outcome::Removed);
@@ -261,6 +266,13 @@ impl World {
         }
         let id = self.take(is_stop);
         self.finish(id, Outcome::Stopped(result));
+    }
+
+    fn adjusted(&mut self, pod: &str, result: Result<(), Failure>) {
+        let id = self.take(|action| {
+            matches!(action, Action::Adjust { pod: adjusted, .. } if adjusted.as_str() == pod)
+        });
+        self.finish(id, Outcome::Adjusted(result));
     }
 
     fn ended(&mut self, pod: &str, incarnation: Incarnation, exit: Exit) {

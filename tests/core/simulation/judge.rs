@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Notice, Reply, Response, Write};
-use tank::core::event::{ActionId, DesiredChange, Event, Incarnation, Outcome, Request, Ticket};
+use tank::core::event::{
+    ActionId, DesiredChange, Event, Incarnation, Outcome, Request, Revision, Ticket,
+};
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::Config;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
@@ -29,6 +31,8 @@ pub(crate) struct Judge {
     last_action: u64,
     last_run: u64,
     pods: BTreeMap<Name, Past>,
+    /// The newest generation that the core was told of.
+    learned: BTreeMap<Name, Revision>,
     asked: BTreeMap<Ticket, Request>,
     syncs: BTreeMap<Ticket, Sync>,
     shutdown: Option<bool>,
@@ -51,6 +55,9 @@ struct Past {
     started_at: Option<u64>,
     ended: Option<End>,
     is_excused: bool,
+    /// The run is to go on by another spec than before, and does not yet: should it
+    /// end first, the next one need not wait.
+    is_adjusting: bool,
 }
 
 #[derive(Debug)]
@@ -67,6 +74,12 @@ enum Sync {
     Settling { actions: BTreeSet<ActionId> },
 }
 
+impl Past {
+    fn is_live(&self) -> bool {
+        self.started_at.is_some() && self.ended.is_none()
+    }
+}
+
 impl Judge {
     pub(crate) fn new(config: Config) -> Self {
         Self {
@@ -77,6 +90,7 @@ impl Judge {
             last_action: 0,
             last_run: config.first_incarnation - 1,
             pods: BTreeMap::new(),
+            learned: BTreeMap::new(),
             asked: BTreeMap::new(),
             syncs: BTreeMap::new(),
             shutdown: None,
@@ -142,12 +156,13 @@ impl Judge {
                 let exit = Exit::Failed(error.failure.clone());
                 past.ended = Some(End { at: self.now, exit, is_download: error.is_download });
             }
+            (Action::Adjust { pod, .. }, Outcome::Adjusted(Err(_))) => self.excuse(&pod),
             (Action::Persist(Write::Delete(pod)), Outcome::Persisted(Ok(_))) => self.excuse(&pod),
             (
                 Action::Persist(Write::Put(spec) | Write::Create(spec)),
-                Outcome::Persisted(Ok(_)),
+                Outcome::Persisted(Ok(generation)),
             ) => {
-                self.learn(&spec.name, Some(&spec));
+                self.learn(&spec.name, Some((*generation, &spec)));
             }
             (Action::Observe { .. }, Outcome::Observed(observation)) => {
                 if let Some(change) = &observation.desired {
@@ -162,7 +177,7 @@ impl Judge {
         let told: BTreeMap<&Name, _> =
             change.pods.iter().map(|(pod, stored)| (pod, stored)).collect();
         for (pod, stored) in &told {
-            self.learn(pod, stored.as_ref().map(|stored| &stored.spec));
+            self.learn(pod, stored.as_ref().map(|stored| (stored.generation, &stored.spec)));
         }
         if change.is_full {
             let gone: Vec<Name> =
@@ -174,10 +189,26 @@ impl Judge {
     }
 
     /// The core is told what the store holds of a pod. Another spec, or none,
-    /// is a reason to end its run and to start it anew.
-    fn learn(&mut self, pod: &Name, spec: Option<&Arc<PodSpec>>) {
-        if self.pods.get(pod).is_some_and(|past| spec != Some(&past.spec)) {
-            self.excuse(pod);
+    /// is a reason to end its run and to start it anew, unless the run can go on
+    /// by it.
+    fn learn(&mut self, pod: &Name, stored: Option<(Revision, &Arc<PodSpec>)>) {
+        if let Some((generation, _)) = stored {
+            let newest = self.learned.entry(pod.clone()).or_default();
+            if generation < *newest {
+                return;
+            }
+            *newest = generation;
+        }
+        let Some(past) = self.pods.get_mut(pod) else { return };
+        match stored {
+            Some((_, spec)) if *spec == past.spec => {}
+            Some((_, spec))
+                if self.config.adjust && past.is_live() && past.spec.is_adjustable_to(spec) =>
+            {
+                past.spec = Arc::clone(spec);
+                past.is_adjusting = true;
+            }
+            _ => past.is_excused = true,
         }
     }
 
@@ -202,6 +233,15 @@ impl Judge {
         }
         for reply in replies {
             self.replied(reply, truth);
+        }
+        self.note_adjusted();
+    }
+
+    /// A live run without an adjustment in flight is as it shall be.
+    fn note_adjusted(&mut self) {
+        for (pod, past) in &mut self.pods {
+            let is_adjust = |action: &Action| matches!(action, Action::Adjust { pod: adjusted, .. } if adjusted == pod);
+            past.is_adjusting &= !past.is_live() || self.in_flight.values().any(is_adjust);
         }
     }
 
@@ -260,6 +300,14 @@ impl Judge {
             Action::Stop { pod, incarnation } => {
                 self.judge_one_at_a_time(pod);
                 self.judge_stop(pod, *incarnation, truth);
+            }
+            Action::Adjust { pod, incarnation, spec } => {
+                self.judge_one_at_a_time(pod);
+                assert!(self.config.adjust, "{pod}: adjusted by a runtime that cannot");
+                assert!(self.shutdown.is_none(), "{pod}: adjusted while shutting down");
+                let past = self.past(pod, *incarnation);
+                assert!(past.is_live(), "{pod}: adjusted, and does not live");
+                assert_eq!(past.spec, *spec, "{pod}: adjusted to another spec than the last");
             }
             Action::Remove(pod) => {
                 self.judge_one_at_a_time(pod);
@@ -324,7 +372,8 @@ impl Judge {
         if let Some(past) = self.pods.get(pod) {
             if retries == 0 {
                 let is_other = past.spec != *spec;
-                assert!(past.is_excused || is_other, "{pod}: started anew for no reason");
+                let is_excused = past.is_excused || past.is_adjusting;
+                assert!(is_excused || is_other, "{pod}: started anew for no reason");
             } else {
                 self.judge_restart(pod, past, spec, retries);
             }
@@ -332,7 +381,8 @@ impl Judge {
             assert_eq!(retries, 0, "{pod}: retries of the first run");
         }
         let (spec, started_at, ended) = (Arc::clone(spec), None, None);
-        let past = Past { incarnation, spec, retries, started_at, ended, is_excused: false };
+        let (is_excused, is_adjusting) = (false, false);
+        let past = Past { incarnation, spec, retries, started_at, ended, is_excused, is_adjusting };
         self.pods.insert(pod.clone(), past);
     }
 
@@ -522,7 +572,10 @@ fn next_of(action: &Action, commands: &[Command]) -> Option<ActionId> {
 
 fn pod_of(action: &Action) -> Option<&Name> {
     match action {
-        Action::Start { pod, .. } | Action::Stop { pod, .. } | Action::Remove(pod) => Some(pod),
+        Action::Start { pod, .. }
+        | Action::Stop { pod, .. }
+        | Action::Adjust { pod, .. }
+        | Action::Remove(pod) => Some(pod),
         Action::Persist(_) | Action::Observe { .. } => None,
     }
 }

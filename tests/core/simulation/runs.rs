@@ -50,6 +50,12 @@ impl Runs {
         run.map(|run| run.ended = Some(exit)).is_some()
     }
 
+    /// A live run goes on by another spec. Whether it lives.
+    pub(crate) fn adjust(&mut self, incarnation: Incarnation, spec: Arc<PodSpec>) -> bool {
+        let run = self.0.get_mut(&incarnation).filter(|run| run.ended.is_none());
+        run.map(|run| run.spec = Some(spec)).is_some()
+    }
+
     /// The runtime forgets a run that has ended.
     pub(crate) fn forget(&mut self, incarnation: Incarnation) {
         if let Some(run) = self.0.get_mut(&incarnation) {

@@ -93,6 +93,7 @@ impl World {
             stable_window_ms: *random.pick(&[2_000, 10_000, 600_000]),
             first_incarnation: STRAYS_MAX,
             actuate: true,
+            adjust: random.percent(80),
         };
         let names = ["a", "b", "c", "d", "e"];
         let count = usize::try_from(random.between(1, 5)).expect("few pods");
@@ -282,6 +283,9 @@ impl World {
                 is_download: false,
             })),
             Action::Stop { incarnation, .. } => Outcome::Stopped(self.stop(incarnation)),
+            Action::Adjust { incarnation, spec, .. } => {
+                Outcome::Adjusted(self.adjust(incarnation, spec))
+            }
             Action::Remove(_) => Outcome::Removed,
             Action::Observe { since } => {
                 let mut runs = self.runs.observed();
@@ -347,6 +351,14 @@ impl World {
         self.runs.forget(incarnation);
         let ended = self.runs.get(incarnation).and_then(|run| run.ended.clone());
         Ok(ended.unwrap_or(Exit::Signaled(signal)))
+    }
+
+    fn adjust(&mut self, incarnation: Incarnation, spec: Arc<PodSpec>) -> Result<(), Failure> {
+        if self.troubled(20) {
+            return Err(Failure::new(Code::RuntimeFailed, "device or resource busy"));
+        }
+        let gone = || Failure::new(Code::Lost, "the run was gone already");
+        self.runs.adjust(incarnation, spec).then_some(()).ok_or_else(gone)
     }
 
     fn crash(&mut self, incarnation: Incarnation) {
@@ -439,7 +451,8 @@ impl World {
         use RestartPolicy::{Always, Never, OnFailure};
         let restart = *self.random.pick(&[Always, Always, OnFailure, Never]);
         let image = *self.random.pick(&["v1", "v1", "v2"]);
-        fixtures::pod(self.any_name(), restart, image)
+        let memory = *self.random.pick(&[None, None, Some(1)]);
+        fixtures::pod(self.any_name(), restart, image, memory)
     }
 
     fn meddle(&mut self) {
@@ -526,7 +539,11 @@ impl World {
         }
         for (run, what) in self.runs.live() {
             let wanted = self.store.pods().get(&what.pod).map(|stored| &stored.spec);
-            let is_wanted = what.spec.is_some() && what.spec.as_ref() == wanted;
+            // The policy is the core's own business: no runtime hears of another.
+            let is_so = |wanted: &Arc<PodSpec>, spec: &Arc<PodSpec>| {
+                spec.is_adjustable_to(wanted) && spec.has_limits_of(wanted)
+            };
+            let is_wanted = wanted.zip(what.spec.as_ref()).is_some_and(|(a, b)| is_so(a, b));
             assert!(is_wanted, "{}: {run:?} lives, and nobody wants it", what.pod);
         }
         for name in self.store.pods().keys() {
