@@ -177,6 +177,28 @@ fn a_limit_that_a_run_cannot_be_given_replaces_the_run() {
 }
 
 #[test]
+fn the_kernels_kill_for_lack_of_memory_is_told_from_any_other() {
+    let Some(machine) = Machine::new("out of memory") else { return };
+    let mut port = machine.port();
+    let limits = ", limits => #{memory => 16777216}";
+    port.ok("apply", &machine.pod("hungry", "exec tail /dev/zero", limits));
+    port.ok("apply", &machine.pod("killed", "sleep 1000", limits));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "killed");
+    rustix::process::kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL)
+        .expect("it lives");
+    for (pod, reason) in
+        [("hungry", "killed by the kernel, out of memory"), ("killed", "ended by signal 9")]
+    {
+        eventually("the pod backs off", || is_in(&mut port, pod, "backing_off"));
+        let status = status(&mut port, pod);
+        assert_eq!(status.get("last_exit").map(Term::to_string), Some("{signaled,9}".to_owned()));
+        let said = status.get("reason").and_then(Term::as_str).unwrap_or_default().to_owned();
+        assert!(said.starts_with(reason), "{said}");
+    }
+}
+
+#[test]
 fn failures_to_start_say_step_object_and_errno() {
     let Some(machine) = Machine::new("failed starts") else { return };
     let mut port = machine.port();

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn policies_tell_clean_from_abnormal() {
         let clean = Exit::Exited(0);
-        for abnormal in [Exit::Exited(1), Exit::Signaled(9)] {
+        for abnormal in [Exit::Exited(1), Exit::Signaled(9), Exit::OutOfMemory] {
             assert!(restarts_after(RestartPolicy::Always, &abnormal));
             assert!(restarts_after(RestartPolicy::OnFailure, &abnormal));
             assert!(!restarts_after(RestartPolicy::Never, &abnormal));

@@ -892,6 +892,7 @@ fn exit_text(exit: &Exit) -> String {
     match exit {
         Exit::Exited(status) => format!("exited with status {status}"),
         Exit::Signaled(signal) => format!("ended by signal {signal}"),
+        Exit::OutOfMemory => "killed by the kernel, out of memory".to_string(),
         Exit::Failed(failure) => failure.message.clone(),
     }
 }

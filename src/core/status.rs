@@ -11,6 +11,8 @@ pub enum Exit {
     Exited(i32),
     /// A signal ended the workload.
     Signaled(i32),
+    /// The kernel killed the workload for lack of memory.
+    OutOfMemory,
     /// The run never started, or vanished.
     Failed(Failure),
 }

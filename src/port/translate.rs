@@ -266,6 +266,8 @@ pub fn exit(exit: &Exit) -> Term<'_> {
     match exit {
         Exit::Exited(code) => tuple![Term::atom("exited"), Term::Integer(i64::from(*code))],
         Exit::Signaled(signal) => tuple![Term::atom("signaled"), Term::Integer(i64::from(*signal))],
+        // The signal that it was; the reason says whose.
+        Exit::OutOfMemory => tuple![Term::atom("signaled"), Term::Integer(9)],
         Exit::Failed(failure) => tuple![Term::atom("error"), self::failure(failure)],
     }
 }

@@ -48,6 +48,7 @@ fn exit(exit: &Exit) -> Term<'_> {
     match exit {
         Exit::Exited(code) => tagged("exited", Term::from(*code)),
         Exit::Signaled(signal) => tagged("signaled", Term::from(*signal)),
+        Exit::OutOfMemory => tagged("signaled", Term::atom("out_of_memory")),
         Exit::Failed(failure) => tagged("error", failure_term(failure)),
     }
 }
@@ -57,6 +58,7 @@ fn exit_of(term: &Term<'_>) -> Option<Exit> {
     let number = || i32::try_from(value.as_i64()?).ok();
     match tag.as_atom()? {
         "exited" => number().map(Exit::Exited),
+        "signaled" if value.is_atom("out_of_memory") => Some(Exit::OutOfMemory),
         "signaled" => number().map(Exit::Signaled),
         "error" => failure_of(value).map(Exit::Failed),
         _ => None,

@@ -180,6 +180,7 @@ pub(crate) fn ended(exit: &Exit) -> String {
     match exit {
         Exit::Exited(status) => format!("exited {status}"),
         Exit::Signaled(signal) => format!("signaled {signal}"),
+        Exit::OutOfMemory => "out of memory".to_string(),
         Exit::Failed(failure) => format!("failed ({}: {failure})", failure.code.name()),
     }
 }

@@ -50,7 +50,7 @@ fn everything_is_there_after_a_restart() {
     );
     let generation = store.commit(&[create("job", "a")]).remove(0).unwrap();
     let mut verdict = verdict(0);
-    for exit in [Exit::Signaled(9), Exit::Exited(-1), failed] {
+    for exit in [Exit::Signaled(9), Exit::OutOfMemory, Exit::Exited(-1), failed] {
         verdict.exit = exit;
         store.commit(&[
             put("web", "a"),

@@ -48,6 +48,14 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Whether the kernel has killed anything in them for lack of memory: its own
+    /// count, in a file of either version.
+    pub(crate) fn had_oom_kill(&self) -> bool {
+        let files = ["memory.events", "memory.oom_control"];
+        let paths = self.paths.iter().flat_map(|path| files.map(|file| Path::new(path).join(file)));
+        paths.flat_map(fs::read_to_string).any(|text| oom_kills(&text) > 0)
+    }
+
     /// Kills whatever is in them, where the kernel can (version 2). What a pid
     /// namespace holds is dead without that; this is for what was moved in.
     pub(crate) fn kill(&self) {
@@ -63,6 +71,11 @@ impl Cgroups {
         self.paths.retain(|path| cgroup_tree::remove(Path::new(path)).is_err());
         self.paths.is_empty()
     }
+}
+
+fn oom_kills(text: &str) -> u64 {
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Makes a cgroup that nothing of an older run is in.
@@ -120,5 +133,17 @@ impl Move {
         for mut file in self.later {
             let _ = file.write_all(b"0");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_count_is_read_in_both_versions() {
+        assert_eq!(oom_kills("low 0\nhigh 0\nmax 31\noom 2\noom_kill 1\noom_group_kill 0\n"), 1);
+        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
+        assert_eq!(oom_kills("oom_kill_disable 1\nunder_oom 0\n"), 0);
     }
 }

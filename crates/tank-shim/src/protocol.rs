@@ -223,6 +223,9 @@ pub enum Exit {
     Exited(i32),
     /// By this signal.
     Signaled(i32),
+    /// By the kernel, which kills for lack of memory: in the container's cgroup, or
+    /// on the machine.
+    OutOfMemory,
 }
 
 /// What remains of a run.

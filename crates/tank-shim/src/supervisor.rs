@@ -35,6 +35,9 @@ use crate::process::{self, FirstProcess};
 /// How often removal is tried, the pause doubling from 1 ms: 4 s in all.
 const REMOVAL_TRIES: u32 = 12;
 
+/// How whatever was killed ends.
+const KILLED: Exit = Exit::Signaled(libc::SIGKILL);
+
 /// The supervisor of a pod.
 pub(crate) struct Supervisor {
     control: Control,
@@ -65,6 +68,7 @@ struct Run {
     log: Log,
     streams: [Stream; 2],
     kill_at_ms: Option<u64>,
+    is_killed: bool,
 }
 
 /// A pod whose processes are dead: what is left to remove, then to say.
@@ -366,6 +370,7 @@ impl Run {
             log,
             streams: [Stream::new("stdout", stdout), Stream::new("stderr", stderr)],
             kill_at_ms: None,
+            is_killed: false,
         })
     }
 
@@ -375,8 +380,15 @@ impl Run {
 
     fn kill(&mut self) {
         self.kill_at_ms = None;
+        self.is_killed = true;
         self.process.kill();
         self.cgroups.kill();
+    }
+
+    /// A kill of ours is told apart from the kernel's own.
+    fn cause(&self, exit: Exit) -> Exit {
+        let is_ooms = exit == KILLED && !self.is_killed && self.cgroups.had_oom_kill();
+        if is_ooms { Exit::OutOfMemory } else { exit }
     }
 
     /// What is left of a run whose first process has been reaped. Its output is
@@ -389,6 +401,7 @@ impl Run {
         let (state, last_words) = match self.failure {
             Some(failure) => (State::Launching(launching_state), FromShim::Failed(failure)),
             None => {
+                let exit = self.cause(exit);
                 let (pod, incarnation) = (self.pod, self.incarnation);
                 let record = ExitRecord { pod, incarnation, exit, ended_at_ms: unix_time_ms() };
                 (State::Exited(record.clone()), FromShim::Exited(record))

@@ -362,5 +362,6 @@ fn exit_of(exit: shim_protocol::Exit) -> Exit {
     match exit {
         shim_protocol::Exit::Exited(code) => Exit::Exited(code),
         shim_protocol::Exit::Signaled(signal) => Exit::Signaled(signal),
+        shim_protocol::Exit::OutOfMemory => Exit::OutOfMemory,
     }
 }

@@ -13,7 +13,20 @@ fn memory_is_limited() {
     let mut pod = scene.pod(&["/bin/tail", "/dev/zero"]);
     let limit = ("memory.limit_in_bytes", "16777216");
     pod.container.cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
-    assert_eq!(scene.run(&pod), Exit::Signaled(9));
+    assert_eq!(scene.run(&pod), Exit::OutOfMemory);
+}
+
+#[test]
+fn a_kill_is_not_taken_for_the_kernels_own_after_an_oom_kill_of_another_process() {
+    let mut scene =
+        scene!("a_kill_is_not_taken_for_the_kernels_own_after_an_oom_kill_of_another_process");
+    let mut pod = scene.script("tail /dev/zero; echo $?; sleep 1000");
+    let limit = ("memory.limit_in_bytes", "16777216");
+    pod.container.cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
+    let (mut shim, _) = scene.launched(&pod);
+    eventually("the child is killed", || scene.logged("stdout").contains("137"));
+    shim.send(&ToShim::Kill);
+    assert_eq!(shim.expect_exited().exit, Exit::Signaled(9));
 }
 
 #[test]
