@@ -30,7 +30,7 @@ fn spec(pod: usize, version: usize) -> Arc<PodSpec> {
         working_dir: Some("/srv".into()),
         user: Some("1000:1000".into()),
         mounts: Vec::new(),
-        limits: Limits { memory: Some(256 << 20), pids: Some(100), cpu: None },
+        limits: Limits { memory: Some(256 << 20), pids: Some(100), ..Limits::default() },
         tty: false,
     };
     Arc::new(PodSpec {

@@ -160,6 +160,38 @@ fn limits_and_the_policy_of_a_run_change_in_place() {
 }
 
 #[test]
+fn memory_with_swap_and_shares_are_limited_from_the_start_and_in_place() {
+    let Some(machine) = Machine::new("swap and shares") else { return };
+    let mut port = machine.port();
+    let limited =
+        |limits: &str| machine.pod("web", "sleep 1000", &format!(", limits => #{{{limits}}}"));
+    let mib = |count: u64| count << 20;
+    port.ok(
+        "apply",
+        &limited(&format!("memory => {}, memory_swap => {}, cpu_shares => 2048", mib(32), mib(64))),
+    );
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    // Version 1 counts both, version 2 swap alone; shares are a weight there.
+    let swap = || cgroup_file(pid, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
+    let shares = || cgroup_file(pid, "cpu", "cpu.shares", "cpu.weight");
+    assert!([mib(64), mib(32)].map(|bytes| bytes.to_string()).contains(&swap()), "{}", swap());
+    assert!(["2048", "79"].contains(&&*shares()), "{}", shares());
+    for (memory, both) in [(128, 256), (16, 16)] {
+        let (memory, both) = (mib(memory), mib(both));
+        port.ok("apply", &limited(&format!("memory => {memory}, memory_swap => {both}")));
+        port.ok("sync", "nil");
+        assert_eq!(host_pid(&mut port, "web"), pid, "it is the same run");
+        assert!(
+            [both, both - memory].map(|bytes| bytes.to_string()).contains(&swap()),
+            "{}",
+            swap()
+        );
+        assert!(["1024", "100"].contains(&&*shares()), "{}", shares());
+    }
+}
+
+#[test]
 fn a_limit_that_a_run_cannot_be_given_replaces_the_run() {
     let Some(machine) = Machine::new("limits by a new run") else { return };
     let mut port = machine.port();

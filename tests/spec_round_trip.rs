@@ -8,8 +8,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tank::core::spec::{
-    ContainerSpec, CpuLimit, Image, IpSource, Limits, Mount, Name, Network, Nic, NicMode, PodSpec,
-    RestartPolicy, Volume, VolumeSource,
+    ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Name, Network, Nic,
+    NicMode, PodSpec, RestartPolicy, Volume, VolumeSource,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -35,8 +35,30 @@ fn limit() -> impl Strategy<Value = u64> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     let cpu = (limit(), limit()).prop_map(|(quota_us, period_us)| CpuLimit { quota_us, period_us });
-    (option::of(limit()), option::of(limit()), option::of(cpu))
-        .prop_map(|(memory, pids, cpu)| Limits { memory, pids, cpu })
+    let memory = option::of(limit()).prop_flat_map(|memory| {
+        let swap = match memory {
+            None => Just(None).boxed(),
+            Some(memory) => {
+                let bytes = (memory..=i64::MAX as u64).prop_map(MemorySwap::Bytes);
+                option::of(prop_oneof![Just(MemorySwap::Unlimited), bytes]).boxed()
+            }
+        };
+        (Just(memory), swap)
+    });
+    let cpu = (option::of(cpu), option::of(2..=262_144u64));
+    let inherited = (option::of(limit()), option::of(-20..=19i32), option::of(-1_000..=1_000i32));
+    (memory, option::of(limit()), cpu, inherited).prop_map(
+        |((memory, memory_swap), pids, (cpu, cpu_shares), (nofile, nice, oom_score_adj))| Limits {
+            memory,
+            memory_swap,
+            pids,
+            cpu,
+            cpu_shares,
+            nofile,
+            nice,
+            oom_score_adj,
+        },
+    )
 }
 
 fn image() -> impl Strategy<Value = Image> {

@@ -151,7 +151,7 @@ pub(crate) fn spec(name: Name, version: usize) -> Arc<PodSpec> {
         working_dir: None,
         user: None,
         mounts: Vec::new(),
-        limits: Limits { memory: Some(256 << 20), pids: Some(100), cpu: None },
+        limits: Limits { memory: Some(256 << 20), pids: Some(100), ..Limits::default() },
         tty: false,
     };
     Arc::new(PodSpec {

@@ -90,6 +90,16 @@ pub struct Container {
     pub uid: u32,
     /// The group's id.
     pub gid: u32,
+    /// Limit of open files, soft and hard; as the shim's when absent, as are the
+    /// next two.
+    #[serde(default)]
+    pub nofile: Option<u64>,
+    /// Niceness, -20 to 19.
+    #[serde(default)]
+    pub nice: Option<i32>,
+    /// `oom_score_adj`, -1,000 to 1,000.
+    #[serde(default)]
+    pub oom_score_adj: Option<i32>,
     /// Cgroups to make and join, in this order.
     pub cgroups: Vec<Cgroup>,
     /// Where output goes.
@@ -299,6 +309,8 @@ steps! {
     Clone => "clone a process into",
     /// The container's first process cannot join a cgroup.
     JoinCgroup => "join cgroup",
+    /// The kernel refuses a limit of the first process itself.
+    LimitProcess => "set",
     /// The first process cannot begin a session.
     BeginSession => "begin a session for",
     /// The first process cannot leave the host's session keyring.

@@ -10,12 +10,25 @@ defmodule Tank.Container do
     * `:working_dir` - an absolute path in the container, or `nil`
     * `:user` - `"user"`, `"uid"`, `"user:group"` or `"uid:gid"`, or `nil`
     * `:mounts` - a list of `Tank.Mount`, unique by path
-    * `:limits` - a map of `:memory` (bytes), `:pids` (processes and threads) and `:cpu`
-      (`{quota_us, period_us}`). Other limits alone do not restart a pod, as far as the kernel
-      can give them to what runs
+    * `:limits` - a map, see below
     * `:tty` - whether the program has a terminal; `false` by default
 
   All text is UTF-8 without NUL.
+
+  ## Limits
+
+    * `:memory` - bytes
+    * `:memory_swap` - bytes of memory and swap together, or `:unlimited`; needs `:memory` and is
+      not less
+    * `:pids` - processes and threads
+    * `:cpu` - `{quota_us, period_us}`: CPU time in each period
+    * `:cpu_shares` - 2 to 262144, the share of CPU time where others want it too; 1024 without
+    * `:nofile` - open files of a process
+    * `:nice` - -20 to 19
+    * `:oom_score_adj` - -1000 to 1000, see proc_pid_oom_score_adj(5)
+
+  Other limits alone do not restart a pod, but for the last three, which a process inherits, and
+  where the kernel cannot give them to what runs.
 
       iex> Tank.Container.new(name: "app", image: "nginx:1.27", limits: %{memory: 0})
       {:error, {:invalid_limit, :memory, 0}}
@@ -38,8 +51,13 @@ defmodule Tank.Container do
   @type image :: String.t() | {:rootfs, Path.t()}
   @type limits :: %{
           optional(:memory) => pos_integer(),
+          optional(:memory_swap) => pos_integer() | :unlimited,
           optional(:pids) => pos_integer(),
-          optional(:cpu) => {quota_us :: pos_integer(), period_us :: pos_integer()}
+          optional(:cpu) => {quota_us :: pos_integer(), period_us :: pos_integer()},
+          optional(:cpu_shares) => 2..262_144,
+          optional(:nofile) => pos_integer(),
+          optional(:nice) => -20..19,
+          optional(:oom_score_adj) => -1000..1000
         }
   @type t :: %__MODULE__{
           name: String.t(),
@@ -122,7 +140,7 @@ defmodule Tank.Container do
   # The first wrong limit in the order of terms, so that the answer does not
   # depend on how a map is laid out.
   defp limits(value) when is_map(value) do
-    case value |> Map.to_list() |> Enum.sort() |> Enum.find(&(not limit?(&1))) do
+    case value |> Map.to_list() |> Enum.sort() |> Enum.find(&(not limit?(&1, value))) do
       nil -> {:ok, value}
       {key, wrong} -> {:error, {:invalid_limit, key, wrong}}
     end
@@ -130,8 +148,20 @@ defmodule Tank.Container do
 
   defp limits(value), do: {:error, {:invalid_limits, value}}
 
-  defp limit?({:memory, bytes}), do: Spec.positive?(bytes)
-  defp limit?({:pids, count}), do: Spec.positive?(count)
-  defp limit?({:cpu, {quota, period}}), do: Spec.positive?(quota) and Spec.positive?(period)
-  defp limit?(_other), do: false
+  defp limit?({:memory, bytes}, _limits), do: Spec.positive?(bytes)
+  defp limit?({:memory_swap, :unlimited}, limits), do: is_map_key(limits, :memory)
+
+  defp limit?({:memory_swap, bytes}, limits),
+    do: Spec.positive?(bytes) and bytes >= Map.get(limits, :memory)
+
+  defp limit?({:pids, count}, _limits), do: Spec.positive?(count)
+
+  defp limit?({:cpu, {quota, period}}, _limits),
+    do: Spec.positive?(quota) and Spec.positive?(period)
+
+  defp limit?({:cpu_shares, shares}, _limits), do: shares in 2..262_144
+  defp limit?({:nofile, count}, _limits), do: Spec.positive?(count)
+  defp limit?({:nice, nice}, _limits), do: nice in -20..19
+  defp limit?({:oom_score_adj, adj}, _limits), do: adj in -1000..1000
+  defp limit?(_other, _limits), do: false
 end

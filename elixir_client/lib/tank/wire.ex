@@ -17,7 +17,7 @@ defmodule Tank.Wire do
           [:macvlan, :bridge, :ipvlan, :parent, :auto, :ip, :dhcp, :ipam, :gateway, :volumes] ++
           [:source, :managed, :containers, :image, :rootfs, :command, :args, :env] ++
           [:working_dir, :user, :tty, :mounts, :volume, :path, :read_only, :limits, :memory] ++
-          [:pids, :cpu]
+          [:memory_swap, :unlimited, :pids, :cpu, :cpu_shares, :nofile, :nice, :oom_score_adj]
   @statuses [:status, :starting, :running, :stopping, :backing_off, :terminal, :retries] ++
               [:phase, :launching, :restarting, :deleting, :sweeping, :waiting, :done] ++
               [:reason, :last_exit, :last_exit_at_ms, :started_at_ms, :retry_in_ms] ++

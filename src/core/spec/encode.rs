@@ -6,8 +6,8 @@
 use erlang_term_format::Term;
 
 use super::{
-    ContainerSpec, CpuLimit, Image, IpSource, Limits, Mount, Network, Nic, NicMode, PodSpec,
-    RestartPolicy, Volume, VolumeSource,
+    ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Network, Nic, NicMode,
+    PodSpec, RestartPolicy, Volume, VolumeSource,
 };
 
 impl PodSpec {
@@ -81,11 +81,20 @@ fn mount(mount: &Mount) -> Term<'_> {
 
 /// A limit that is not set has no entry: there is no value that means "none".
 fn limits(limits: &Limits) -> Term<'static> {
+    let memory_swap = |swap| match swap {
+        MemorySwap::Unlimited => Term::atom("unlimited"),
+        MemorySwap::Bytes(bytes) => bytes.into(),
+    };
     let cpu = |CpuLimit { quota_us, period_us }| Term::tuple([quota_us, period_us]);
     let entries = [
         ("memory", limits.memory.map(Term::from)),
+        ("memory_swap", limits.memory_swap.map(memory_swap)),
         ("pids", limits.pids.map(Term::from)),
         ("cpu", limits.cpu.map(cpu)),
+        ("cpu_shares", limits.cpu_shares.map(Term::from)),
+        ("nofile", limits.nofile.map(Term::from)),
+        ("nice", limits.nice.map(Term::from)),
+        ("oom_score_adj", limits.oom_score_adj.map(Term::from)),
     ];
     map(entries.into_iter().filter_map(|(key, value)| Some((key, value?))))
 }

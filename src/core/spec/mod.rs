@@ -134,13 +134,13 @@ pub struct PodSpec {
 
 impl PodSpec {
     /// Whether a run of this spec can become one of `other` as it is: they differ
-    /// in limits and in the restart policy alone.
+    /// in limits of cgroups and in the restart policy alone.
     #[must_use]
     pub fn is_adjustable_to(&self, other: &Self) -> bool {
         let fixed = |spec: &Self| {
             let mut fixed = spec.clone();
             fixed.restart = RestartPolicy::default();
-            fixed.containers.iter_mut().for_each(|each| each.limits = Limits::default());
+            fixed.containers.iter_mut().for_each(|each| each.limits = each.limits.of_processes());
             fixed
         };
         fixed(self) == fixed(other)
@@ -195,10 +195,39 @@ pub enum Image {
 pub struct Limits {
     /// Bytes of memory.
     pub memory: Option<u64>,
+    /// Memory and swap together; only beside `memory`, and not less.
+    pub memory_swap: Option<MemorySwap>,
     /// Number of processes and threads.
     pub pids: Option<u64>,
     /// CPU time.
     pub cpu: Option<CpuLimit>,
+    /// The share of CPU time among those that want it, 2 to 262,144; 1,024 is what
+    /// a container has without.
+    pub cpu_shares: Option<u64>,
+    /// Number of open files of a process.
+    pub nofile: Option<u64>,
+    /// Niceness, -20 to 19.
+    pub nice: Option<i32>,
+    /// What the kernel adds to its choice of whom to kill for lack of memory, -1,000
+    /// to 1,000.
+    pub oom_score_adj: Option<i32>,
+}
+
+impl Limits {
+    /// Those that each process inherits, which nobody can change from outside.
+    fn of_processes(self) -> Self {
+        let Self { nofile, nice, oom_score_adj, .. } = self;
+        Self { nofile, nice, oom_score_adj, ..Self::default() }
+    }
+}
+
+/// A limit of memory and swap together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemorySwap {
+    /// As much swap as there is.
+    Unlimited,
+    /// Bytes.
+    Bytes(u64),
 }
 
 /// `quota_us` of CPU time in every `period_us`.

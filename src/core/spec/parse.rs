@@ -12,14 +12,26 @@ use erlang_term_format::Term;
 use super::error::SpecError;
 use super::order::order;
 use super::{
-    ContainerSpec, CpuLimit, Image, IpSource, Limits, Mount, Name, Network, Nic, NicMode, PodSpec,
-    RestartPolicy, Volume, VolumeSource,
+    ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Name, Network, Nic,
+    NicMode, PodSpec, RestartPolicy, Volume, VolumeSource,
 };
 
 type Result<T> = std::result::Result<T, SpecError>;
 
 /// The largest limit: what the kernel's files take.
 const LIMIT_MAX: u64 = i64::MAX as u64;
+
+/// The least, the most, and the rule in words.
+type Range = (i64, i64, &'static str);
+
+/// What the kernel's `cpu.shares` takes.
+const CPU_SHARES: Range = (2, 262_144, "is not an integer from 2 to 262144");
+
+/// What setpriority(2) takes.
+const NICE: Range = (-20, 19, "is not an integer from -20 to 19");
+
+/// What proc_pid_oom_score_adj(5) takes.
+const OOM_SCORE_ADJ: Range = (-1_000, 1_000, "is not an integer from -1000 to 1000");
 
 /// What an absent field without a default is.
 static NIL: Term<'static> = Term::nil();
@@ -270,16 +282,43 @@ fn limits(value: &Term<'_>) -> Result<Limits> {
 fn limit(limits: &mut Limits, key: &Term<'_>, value: &Term<'_>) -> Result<()> {
     let invalid = |rule| SpecError::invalid_limit(key, value, rule);
     let number = || positive(value).ok_or_else(|| invalid("is not a positive integer below 2^63"));
+    let number_in = |(least, most, rule): Range| {
+        let number = value.as_i64().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| invalid(rule))
+    };
+    let int = |number| i32::try_from(number).expect("both ranges are narrow");
     match key.as_atom() {
         Some("memory") => limits.memory = Some(number()?),
+        Some("memory_swap") => {
+            let swap = memory_swap(value, limits.memory);
+            let rule = "is neither unlimited nor bytes, not less than memory, which it needs";
+            limits.memory_swap = Some(swap.ok_or_else(|| invalid(rule))?);
+        }
         Some("pids") => limits.pids = Some(number()?),
         Some("cpu") => {
             let rule = "is not {quota_us, period_us}, both positive integers below 2^63";
             limits.cpu = Some(cpu(value).ok_or_else(|| invalid(rule))?);
         }
-        _ => return Err(invalid("is for no limit there is (known are memory, pids, cpu)")),
+        Some("cpu_shares") => limits.cpu_shares = Some(number_in(CPU_SHARES)?.unsigned_abs()),
+        Some("nofile") => limits.nofile = Some(number()?),
+        Some("nice") => limits.nice = Some(int(number_in(NICE)?)),
+        Some("oom_score_adj") => limits.oom_score_adj = Some(int(number_in(OOM_SCORE_ADJ)?)),
+        _ => {
+            let rule = "is for no limit there is (known are memory, memory_swap, pids, cpu, \
+                        cpu_shares, nofile, nice, oom_score_adj)";
+            return Err(invalid(rule));
+        }
     }
     Ok(())
+}
+
+/// After `memory`, which is parsed before it.
+fn memory_swap(value: &Term<'_>, memory: Option<u64>) -> Option<MemorySwap> {
+    let memory = memory?;
+    match value {
+        value if value.is_atom("unlimited") => Some(MemorySwap::Unlimited),
+        value => positive(value).filter(|bytes| *bytes >= memory).map(MemorySwap::Bytes),
+    }
 }
 
 fn cpu(value: &Term<'_>) -> Option<CpuLimit> {

@@ -13,13 +13,16 @@ use std::path::{Path, PathBuf};
 
 use tank_shim::protocol::{Cgroup, Join, ShimCgroup};
 
-use crate::core::spec::Limits;
+use crate::core::spec::{Limits, MemorySwap};
 
 /// The group that holds the shims themselves.
 const SHIMS: &str = "_shims";
 
 /// Controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// The limit of memory and swap together, in version 1.
+const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
 
 /// The cgroup trees of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -161,13 +164,13 @@ impl Cgroups {
             let (root, layout) = self.trees.root_of(controller).ok_or(controller)?;
             let path = self.pod_dir(root, pod);
             let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
-            entry.files.extend(files(controller, layout, limits));
+            entry.files.extend(limited(controller, layout, limits));
         }
         Ok(groups.into_values().collect())
     }
 
-    /// The same limits for a pod that lives, in those of its groups that `is_there`;
-    /// one that it no longer has is taken off.
+    /// The same limits for a pod that lives, in those of its groups and their files
+    /// that are there; one that it no longer has is taken off.
     ///
     /// # Errors
     /// The limit's name, when the pod has no group to put it on.
@@ -187,11 +190,9 @@ impl Cgroups {
                 }
                 continue;
             };
+            let files = relimited(controller, layout, limits, |file| is_there(&path.join(file)));
             let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
-            entry.files.extend(match is_limited(controller, limits) {
-                true => files(controller, layout, limits),
-                false => unlimited(controller, layout),
-            });
+            entry.files.extend(files);
         }
         Ok(groups.into_values().collect())
     }
@@ -254,51 +255,95 @@ fn group(path: &Path, join: Join) -> Cgroup {
     Cgroup { path: path.display().to_string(), files: Vec::new(), join }
 }
 
-fn is_limited(controller: &str, limits: &Limits) -> bool {
-    match controller {
-        "memory" => limits.memory.is_some(),
-        "pids" => limits.pids.is_some(),
-        "cpu" => limits.cpu.is_some(),
-        _ => false,
-    }
+/// A file of a cgroup that spells a limit.
+struct LimitFile {
+    name: &'static str,
+    /// What to write, when there is a limit.
+    value: Option<String>,
+    /// What takes it off.
+    none: &'static str,
 }
 
-/// The files that take a controller's limits off.
-fn unlimited(controller: &str, layout: Layout) -> Vec<(String, String)> {
-    let files: &[(&str, &str)] = match (controller, layout == Layout::V2) {
-        ("memory", true) => &[("memory.max", "max")],
-        ("memory", false) => &[("memory.limit_in_bytes", "-1")],
-        ("pids", _) => &[("pids.max", "max")],
-        ("cpu", true) => &[("cpu.max", "max")],
-        ("cpu", false) => &[("cpu.cfs_quota_us", "-1")],
-        _ => &[],
-    };
-    files.iter().map(|(file, value)| ((*file).to_owned(), (*value).to_owned())).collect()
-}
-
-/// The files that spell a limit, in the order in which they must be written.
-fn files(controller: &str, layout: Layout, limits: &Limits) -> Vec<(String, String)> {
-    let v2 = layout == Layout::V2;
-    let file = |name: &str, value: String| (name.to_owned(), value);
-    match controller {
-        "memory" => {
-            let name = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
-            limits.memory.iter().map(|bytes| file(name, bytes.to_string())).collect()
+/// The files of a controller, in the order in which they must be written.
+fn limit_files(controller: &str, layout: Layout, limits: &Limits) -> Vec<LimitFile> {
+    let file = |name, value: Option<String>, none| LimitFile { name, value, none };
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let (cpu, shares) = (limits.cpu, limits.cpu_shares);
+    match (controller, layout == Layout::V2) {
+        ("memory", true) => vec![
+            file("memory.max", number(limits.memory), "max"),
+            file("memory.swap.max", swap_alone(limits), "max"),
+        ],
+        ("memory", false) => vec![
+            file("memory.limit_in_bytes", number(limits.memory), "-1"),
+            file(MEMORY_AND_SWAP, memory_and_swap(limits), "-1"),
+        ],
+        ("pids", _) => vec![file("pids.max", number(limits.pids), "max")],
+        ("cpu", true) => {
+            let max = cpu.map(|cpu| format!("{} {}", cpu.quota_us, cpu.period_us));
+            vec![
+                file("cpu.max", max, "max"),
+                file("cpu.weight", shares.map(|shares| weight(shares).to_string()), "100"),
+            ]
         }
-        "pids" => limits.pids.iter().map(|count| file("pids.max", count.to_string())).collect(),
-        "cpu" => match limits.cpu {
-            Some(cpu) if v2 => {
-                vec![file("cpu.max", format!("{} {}", cpu.quota_us, cpu.period_us))]
-            }
-            // The period first: a quota is checked against it.
-            Some(cpu) => vec![
-                file("cpu.cfs_period_us", cpu.period_us.to_string()),
-                file("cpu.cfs_quota_us", cpu.quota_us.to_string()),
-            ],
-            None => Vec::new(),
-        },
+        // The period first: a quota is checked against it.
+        ("cpu", false) => vec![
+            file("cpu.cfs_period_us", number(cpu.map(|cpu| cpu.period_us)), "100000"),
+            file("cpu.cfs_quota_us", number(cpu.map(|cpu| cpu.quota_us)), "-1"),
+            file("cpu.shares", number(shares), "1024"),
+        ],
         _ => Vec::new(),
     }
+}
+
+/// Version 2 has no file for both.
+fn swap_alone(limits: &Limits) -> Option<String> {
+    match (limits.memory_swap?, limits.memory?) {
+        (MemorySwap::Unlimited, _) => Some("max".to_owned()),
+        (MemorySwap::Bytes(both), memory) => Some(both.saturating_sub(memory).to_string()),
+    }
+}
+
+fn memory_and_swap(limits: &Limits) -> Option<String> {
+    match limits.memory_swap? {
+        MemorySwap::Unlimited => Some("-1".to_owned()),
+        MemorySwap::Bytes(both) => Some(both.to_string()),
+    }
+}
+
+/// Shares of version 1 as a weight of version 2, 2 to 262,144 onto 1 to 10,000
+/// (the same as OCI runtimes').
+fn weight(shares: u64) -> u64 {
+    1 + shares.saturating_sub(2) * 9_999 / 262_142
+}
+
+fn is_limited(controller: &str, limits: &Limits) -> bool {
+    limit_files(controller, Layout::V2, limits).iter().any(|file| file.value.is_some())
+}
+
+/// The limits of a run that begins, in a group without any.
+fn limited(controller: &str, layout: Layout, limits: &Limits) -> Vec<(String, String)> {
+    let files = limit_files(controller, layout, limits).into_iter();
+    files.filter_map(|file| Some((file.name.to_owned(), file.value?))).collect()
+}
+
+/// The limits of a run that has some, those it no longer has taken off. A limit
+/// of memory must never exceed that of memory and swap, not for a moment either.
+fn relimited(
+    controller: &str,
+    layout: Layout,
+    limits: &Limits,
+    is_there: impl Fn(&str) -> bool,
+) -> Vec<(String, String)> {
+    let mut files = limit_files(controller, layout, limits);
+    // Without swap, the kernel has no files for it.
+    files.retain(|file| file.value.is_some() || is_there(file.name));
+    let is_both = |file: &LimitFile| file.name == MEMORY_AND_SWAP;
+    let off = files.iter().find(|file| is_both(file)).map(|file| (file.name, file.none.to_owned()));
+    files.retain(|file| !is_both(file) || file.value.is_some());
+    let written =
+        files.into_iter().map(|file| (file.name, file.value.unwrap_or(file.none.to_owned())));
+    off.into_iter().chain(written).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Eight hex digits of the run directory's path (FNV-1a): two port programs on
@@ -328,7 +373,7 @@ mod tests {
 
     fn all_limits() -> Limits {
         let cpu = Some(CpuLimit { quota_us: 50_000, period_us: 100_000 });
-        Limits { memory: Some(1 << 20), pids: Some(10), cpu }
+        Limits { memory: Some(1 << 20), pids: Some(10), cpu, ..Limits::default() }
     }
 
     fn cgroups(mountinfo: &str, controllers: &[&str]) -> Cgroups {
@@ -394,13 +439,67 @@ mod tests {
         let groups = v2.of_live_pod("web", &limits, |_| true).unwrap();
         assert_eq!(
             rendered(&groups),
-            ["/sys/fs/cgroup/tank/I/web.pod Tasks memory.max=max pids.max=20 cpu.max=max"]
+            [
+                "/sys/fs/cgroup/tank/I/web.pod Tasks memory.max=max memory.swap.max=max pids.max=20 cpu.max=max cpu.weight=100"
+            ]
         );
         let hybrid = cgroups(HYBRID, &[]);
         let has_pids = |path: &Path| path.starts_with("/sys/fs/cgroup/pids");
+
         let groups = hybrid.of_live_pod("web", &limits, has_pids).unwrap();
         assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=20"]);
         assert_eq!(hybrid.of_live_pod("web", &all_limits(), has_pids).unwrap_err(), "memory");
+    }
+
+    #[test]
+    fn swap_and_shares_are_spelled_as_each_version_does() {
+        let limits = Limits {
+            memory: Some(1 << 20),
+            memory_swap: Some(MemorySwap::Bytes(3 << 20)),
+            cpu_shares: Some(1_024),
+            ..Limits::default()
+        };
+        let v2 = cgroups(V2, &["memory", "pids", "cpu"]).of_pod("web", &limits).unwrap();
+        assert_eq!(
+            rendered(&v2),
+            [
+                "/sys/fs/cgroup/tank/I/web.pod Clone memory.max=1048576 memory.swap.max=2097152 cpu.weight=39"
+            ]
+        );
+        let v1 = cgroups(HYBRID, &[]).of_pod("web", &limits).unwrap();
+        assert_eq!(
+            rendered(&v1)[..2],
+            [
+                "/sys/fs/cgroup/cpu/tank/I/web.pod Tasks cpu.shares=1024",
+                "/sys/fs/cgroup/memory/tank/I/web.pod Tasks memory.limit_in_bytes=1048576 memory.memsw.limit_in_bytes=3145728",
+            ]
+        );
+        assert_eq!([2, 1_024, 262_144].map(weight), [1, 39, 10_000]);
+    }
+
+    #[test]
+    fn a_limit_of_memory_never_exceeds_the_one_of_memory_and_swap_while_both_change() {
+        let memory_files = |limits: &Limits, is_there: fn(&Path) -> bool| {
+            let groups = cgroups(HYBRID, &[]).of_live_pod("web", limits, is_there).unwrap();
+            let group = groups.into_iter().find(|group| group.path.contains("/memory/")).unwrap();
+            let files = group.files.iter().map(|(file, value)| format!("{file}={value}"));
+            files.collect::<Vec<_>>().join(" ")
+        };
+        let memory = Some(1 << 20);
+        let swap = Some(MemorySwap::Bytes(1 << 20));
+        let both = Limits { memory, memory_swap: swap, ..Limits::default() };
+        assert_eq!(
+            memory_files(&both, |_| true),
+            "memory.memsw.limit_in_bytes=-1 memory.limit_in_bytes=1048576 \
+             memory.memsw.limit_in_bytes=1048576"
+        );
+        assert_eq!(
+            memory_files(&Limits::default(), |_| true),
+            "memory.memsw.limit_in_bytes=-1 memory.limit_in_bytes=-1"
+        );
+        let alone = Limits { memory, ..Limits::default() };
+        let has_no_swap = |path: &Path| !path.ends_with(MEMORY_AND_SWAP);
+        assert_eq!(memory_files(&alone, has_no_swap), "memory.limit_in_bytes=1048576");
     }
 
     #[test]

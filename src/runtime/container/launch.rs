@@ -74,6 +74,9 @@ fn container(
         working_dir: spec.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
         uid,
         gid,
+        nofile: spec.limits.nofile,
+        nice: spec.limits.nice,
+        oom_score_adj: spec.limits.oom_score_adj,
         cgroups,
         log: Log { path: text(&log), bytes_max: LOG_BYTES_MAX },
     })

@@ -277,7 +277,7 @@ impl Context {
     async fn adjust(&self, action: ActionId, spec: &PodSpec, shim: &mut Shim, asked: &mut Asked) {
         let limits = &spec.containers[0].limits;
         let groups =
-            self.surroundings.cgroups.of_live_pod(self.pod.as_str(), limits, |dir| dir.exists());
+            self.surroundings.cgroups.of_live_pod(self.pod.as_str(), limits, |path| path.exists());
         match groups {
             Ok(groups) => {
                 asked.adjust = Some(action);

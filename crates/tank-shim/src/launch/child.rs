@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use tank_shim::protocol::Step;
 
@@ -136,6 +137,7 @@ pub(super) fn object(step: Step, index: usize) -> Option<&'static str> {
         Step::MaskPath => MASKED.get(index)?,
         Step::ProtectPath => PROTECTED.get(index)?,
         Step::RaiseLoopback => c"lo",
+        Step::LimitProcess => *[c"oom_score_adj", c"nice", c"nofile"].get(index)?,
         Step::SetUpStdio => *[c"stdin", c"stdout", c"stderr", c"descriptors"].get(index)?,
         _ => return None,
     };
@@ -189,6 +191,7 @@ pub(super) fn run(plan: &Plan) -> ! {
 
 fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     join_cgroups(plan)?;
+    limit_process(plan)?;
     rustix::process::setsid().at(Step::BeginSession)?;
     syscall::leave_keyring().at(Step::LeaveKeyring)?;
     rustix::process::umask(Mode::empty());
@@ -210,6 +213,28 @@ fn join_cgroups(plan: &Plan) -> Result<(), Stumble> {
     }
     // Only now, so that the container's cgroups are the roots of what it sees.
     syscall::enter_cgroup_namespace().at(Step::EnterCgroupNamespace)
+}
+
+/// Sets what each process has of its own and its children inherit. The host's
+/// `/proc` is still there.
+fn limit_process(plan: &Plan) -> Result<(), Stumble> {
+    if let Some(adj) = &plan.oom_score_adj {
+        write_own_oom_score(adj).at_nth(Step::LimitProcess, 0)?;
+    }
+    if let Some(nice) = plan.nice {
+        rustix::process::setpriority_process(None, nice).at_nth(Step::LimitProcess, 1)?;
+    }
+    if let Some(nofile) = plan.nofile {
+        let limit = Rlimit { current: Some(nofile), maximum: Some(nofile) };
+        rustix::process::setrlimit(Resource::Nofile, limit).at_nth(Step::LimitProcess, 2)?;
+    }
+    Ok(())
+}
+
+fn write_own_oom_score(adj: &str) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty())?;
+    rustix::io::write(&file, adj.as_bytes()).map(drop)
 }
 
 /// Mounts the overlay and makes it the root. The host's root is the current

@@ -47,6 +47,12 @@ pub(super) struct Plan {
     pub(super) uid: Uid,
     /// The group.
     pub(super) gid: Gid,
+    /// The limit of open files.
+    pub(super) nofile: Option<u64>,
+    /// The niceness.
+    pub(super) nice: Option<i32>,
+    /// What to write to `oom_score_adj`.
+    pub(super) oom_score_adj: Option<String>,
     /// Paths to try to exec, in this order.
     pub(super) candidates: Vec<CString>,
     /// The arguments.
@@ -100,6 +106,9 @@ impl Plan {
             working_dir_parts: parents_and_self(&container.working_dir)?,
             uid: Uid::from_raw(container.uid),
             gid: Gid::from_raw(container.gid),
+            nofile: container.nofile,
+            nice: container.nice,
+            oom_score_adj: container.oom_score_adj.map(|adj| adj.to_string()),
             candidates: candidates(container)?,
             env: c_strings("env", &container.env)?,
             argv,

@@ -35,6 +35,16 @@ fn a_missing_root_filesystem() {
 }
 
 #[test]
+fn a_limit_of_processes_that_the_kernel_refuses() {
+    let scene = scene!("a_limit_of_processes_that_the_kernel_refuses");
+    let mut pod = scene.script("exit 0");
+    pod.container.nofile = Some(i64::MAX.unsigned_abs());
+    is(&fails(&scene, &pod), Step::LimitProcess, "nofile", libc::EPERM);
+    (pod.container.nofile, pod.container.oom_score_adj) = (None, Some(1_001));
+    is(&fails(&scene, &pod), Step::LimitProcess, "oom_score_adj", libc::EINVAL);
+}
+
+#[test]
 fn a_missing_command() {
     let scene = scene!("a_missing_command");
     for command in ["/bin/none", "none", "./none", "/bin/busybox/none"] {

@@ -30,6 +30,18 @@ fn a_kill_is_not_taken_for_the_kernels_own_after_an_oom_kill_of_another_process(
 }
 
 #[test]
+fn what_processes_inherit_is_set() {
+    let scene = scene!("what_processes_inherit_is_set");
+    let script = "ulimit -Sn; ulimit -Hn; set -- $(cat /proc/self/stat); echo ${19}; cat /proc/self/oom_score_adj";
+    let mut pod = scene.script(script);
+    pod.container.nofile = Some(4_321);
+    pod.container.nice = Some(-7);
+    pod.container.oom_score_adj = Some(123);
+    assert_eq!(scene.run(&pod), Exit::Exited(0));
+    assert_eq!(scene.logged("stdout"), "4321\n4321\n-7\n123\n");
+}
+
+#[test]
 fn processes_are_limited() {
     let mut scene = scene!("processes_are_limited");
     let mut pod = scene.script("for i in 1 2 3 4 5 6; do sleep 1000 & done; echo more than enough");
