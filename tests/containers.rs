@@ -290,17 +290,46 @@ fn what_cannot_run_yet_is_refused_by_field() {
     let spec = machine.pod("web", "true", "");
     let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
     let terminal = machine.pod("web", "true", ", tty => true");
-    let named_user = machine.pod("web", "true", ", user => <<\"nobody\">>");
-    for (spec, field) in [
-        (image, "containers[0].image"),
-        (terminal, "containers[0].tty"),
-        (named_user, "containers[0].user"),
-    ] {
+    for (spec, field) in [(image, "containers[0].image"), (terminal, "containers[0].tty")] {
         let error = port.error("apply", &spec);
         assert_eq!(code(&error), "unsupported");
         assert_eq!(place(&error, "field"), field);
     }
     assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn a_user_is_who_the_root_file_system_says() {
+    let Some(machine) = Machine::new("users by name") else { return };
+    let etc = Path::new(&machine.rootfs).join("etc");
+    std::fs::create_dir_all(&etc).expect("ours");
+    std::fs::write(etc.join("passwd"), "web:x:33:34::/srv/web:/bin/sh\n").expect("ours");
+    std::fs::write(etc.join("group"), "www:x:34:\nlogs:x:4:web\n").expect("ours");
+    let mut port = machine.port();
+    let script = "echo $HOME; grep -E '^(Uid|Gid|Groups):' /proc/self/status; exec sleep 1000";
+    for (pod, user, says) in [
+        ("named", "web", ["/srv/web", "33", "34", "4"]),
+        ("grouped", "web:www", ["/srv/web", "33", "34", ""]),
+        ("numbered", "1000:1001", ["/", "1000", "1001", ""]),
+    ] {
+        port.ok("apply", &machine.pod(pod, script, &format!(", user => <<\"{user}\">>")));
+        let log = machine.dir.path().join(format!("data/logs/{pod}/c.log"));
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        eventually("the pod has said who it is", || said().contains("Groups:"));
+        // A line of the log is the time, the stream, a flag, and what was said.
+        let lines: Vec<String> = said()
+            .lines()
+            .map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned())
+            .map(|line| line.split_whitespace().last().unwrap_or_default().to_owned())
+            .map(|word| if word.ends_with(':') { String::new() } else { word })
+            .collect();
+        assert_eq!(lines, says, "{user}");
+    }
+    port.ok("apply", &machine.pod("unknown", "true", ", user => <<\"nobody\">>"));
+    eventually("the start has failed", || is_in(&mut port, "unknown", "backing_off"));
+    let status = status(&mut port, "unknown");
+    let reason = status.get("reason").and_then(Term::as_str).unwrap_or_default().to_owned();
+    assert!(reason.starts_with("user: no user nobody in its etc/passwd"), "{reason}");
 }
 
 #[test]

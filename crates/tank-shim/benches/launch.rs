@@ -87,6 +87,7 @@ impl Place {
                 working_dir: "/".into(),
                 uid: 0,
                 gid: 0,
+                groups: Vec::new(),
                 nofile: None,
                 nice: None,
                 oom_score_adj: None,

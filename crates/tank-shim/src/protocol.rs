@@ -90,6 +90,9 @@ pub struct Container {
     pub uid: u32,
     /// The group's id.
     pub gid: u32,
+    /// Further groups' ids.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// Limit of open files, soft and hard; as the shim's when absent, as are the
     /// next two.
     #[serde(default)]

@@ -8,7 +8,9 @@ defmodule Tank.Container do
     * `:command`, `:args` - the program and what follows it; the image's own when empty
     * `:env` - a map of texts; a key is not empty and has no `=`
     * `:working_dir` - an absolute path in the container, or `nil`
-    * `:user` - `"user"`, `"uid"`, `"user:group"` or `"uid:gid"`, or `nil`
+    * `:user` - `"user"`, `"uid"`, `"user:group"` or `"uid:gid"`, or `nil` for root. Names are those
+      of the container's own `/etc/passwd` and `/etc/group`; without a group, it is the user's own,
+      and those that list the user
     * `:mounts` - a list of `Tank.Mount`, unique by path
     * `:limits` - a map, see below
     * `:tty` - whether the program has a terminal; `false` by default

@@ -8,7 +8,10 @@ use crate::core::event::Incarnation;
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{ContainerSpec, Image, Name, Network, PodSpec};
 
+use crate::os_words::os_words;
+
 use super::Surroundings;
+use super::user::{Accounts, User};
 
 /// Bytes of a container's log file before it is put aside.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -64,16 +67,17 @@ fn container(
         let what = format!("limit {name}: this machine has no {name} cgroup controller");
         failed(&format!("containers[0].limits.{name}"), what)
     })?;
-    let (uid, gid) = spec.user.as_deref().and_then(ids_of).unwrap_or((0, 0));
+    let user = user(rootfs, spec).map_err(|what| failed("containers[0].user", what))?;
     let log = log_dir(surroundings, &pod.name).join(format!("{}.log", spec.name));
     Ok(Container {
         name: spec.name.to_string(),
         rootfs: rootfs.clone(),
         argv,
-        env: environment(spec),
+        env: environment(spec, user.home.as_deref()),
         working_dir: spec.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
-        uid,
-        gid,
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups,
         nofile: spec.limits.nofile,
         nice: spec.limits.nice,
         oom_score_adj: spec.limits.oom_score_adj,
@@ -82,21 +86,23 @@ fn container(
     })
 }
 
+fn user(rootfs: &str, spec: &ContainerSpec) -> Result<User, String> {
+    let accounts = Accounts::read(Path::new(rootfs)).or_else(|(file, error)| match &spec.user {
+        // Nothing but the home would be known from it.
+        None => Ok(Accounts::default()),
+        Some(user) => {
+            Err(format!("user {user}: read {file} of the root file system: {}", os_words(&error)))
+        }
+    })?;
+    accounts.find(spec.user.as_deref())
+}
+
 /// The environment from nothing: what a login would set, then the spec's own.
-fn environment(spec: &ContainerSpec) -> Vec<String> {
-    let defaults = [("PATH", PATH_DEFAULT), ("HOME", "/")];
+fn environment(spec: &ContainerSpec, home: Option<&str>) -> Vec<String> {
+    let defaults = [("PATH", PATH_DEFAULT), ("HOME", home.unwrap_or("/"))];
     let missing = defaults.iter().filter(|(key, _)| !spec.env.contains_key(*key));
     let defaults = missing.map(|(key, value)| format!("{key}={value}"));
     defaults.chain(spec.env.iter().map(|(key, value)| format!("{key}={value}"))).collect()
-}
-
-/// `uid` or `uid:gid` in digits; a lone uid takes group 0, as docker does for
-/// an id that the image's passwd does not have.
-pub(super) fn ids_of(user: &str) -> Option<(u32, u32)> {
-    match user.split_once(':') {
-        Some((uid, gid)) => Some((uid.parse().ok()?, gid.parse().ok()?)),
-        None => Some((user.parse().ok()?, 0)),
-    }
 }
 
 /// Where a pod's containers log.
@@ -106,18 +112,4 @@ pub(super) fn log_dir(surroundings: &Surroundings, pod: &Name) -> PathBuf {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_in_digits_are_ids() {
-        assert_eq!(ids_of("1000"), Some((1000, 0)));
-        assert_eq!(ids_of("1000:50"), Some((1000, 50)));
-        assert_eq!(ids_of("nginx"), None);
-        assert_eq!(ids_of("-1"), None);
-        assert_eq!(ids_of("1:"), None);
-    }
 }

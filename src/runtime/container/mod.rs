@@ -30,6 +30,7 @@ pub(crate) mod reaper;
 mod run;
 mod run_dir;
 mod shim;
+mod user;
 
 pub use leftover::{Leftover, find as leftovers};
 use run::Order;
@@ -236,9 +237,6 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
     }
     if container.tty {
         return unsupported("containers[0].tty", "terminals cannot be attached yet");
-    }
-    if container.user.as_deref().is_some_and(|user| launch::ids_of(user).is_none()) {
-        return unsupported("containers[0].user", "only uid and uid:gid in digits can run yet");
     }
     Ok(())
 }

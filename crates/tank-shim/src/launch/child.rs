@@ -403,7 +403,7 @@ fn enter_working_dir(plan: &Plan) -> Result<(), Stumble> {
 /// Reduces capabilities, becomes the user, and forbids the way back.
 fn drop_privileges(plan: &Plan) -> Result<(), Stumble> {
     reduce_capabilities().at(Step::DropCapabilities)?;
-    rustix::thread::set_thread_groups(&[]).at(Step::SetUser)?;
+    rustix::thread::set_thread_groups(&plan.groups).at(Step::SetUser)?;
     rustix::thread::set_thread_res_gid(plan.gid, plan.gid, plan.gid).at(Step::SetUser)?;
     // The kernel clears permitted and effective capabilities here, unless root stays root.
     rustix::thread::set_thread_res_uid(plan.uid, plan.uid, plan.uid).at(Step::SetUser)?;

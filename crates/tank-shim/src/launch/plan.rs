@@ -47,6 +47,8 @@ pub(super) struct Plan {
     pub(super) uid: Uid,
     /// The group.
     pub(super) gid: Gid,
+    /// Further groups.
+    pub(super) groups: Vec<Gid>,
     /// The limit of open files.
     pub(super) nofile: Option<u64>,
     /// The niceness.
@@ -106,6 +108,7 @@ impl Plan {
             working_dir_parts: parents_and_self(&container.working_dir)?,
             uid: Uid::from_raw(container.uid),
             gid: Gid::from_raw(container.gid),
+            groups: container.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
             nofile: container.nofile,
             nice: container.nice,
             oom_score_adj: container.oom_score_adj.map(|adj| adj.to_string()),
@@ -183,6 +186,7 @@ fn check(container: &Container) -> Result<(), Failure> {
         // The highest id means "as it is" to the kernel, and it is root.
         ("uid", container.uid == u32::MAX),
         ("gid", container.gid == u32::MAX),
+        ("groups", container.groups.contains(&u32::MAX)),
     ];
     match faults.iter().find(|(_, is_faulty)| *is_faulty) {
         Some((field, _)) => Err(Failure::new(Step::CheckContainer, *field, libc::EINVAL)),

@@ -164,6 +164,7 @@ fn a_container_that_makes_no_sense() {
     // The kernel takes the highest id for "as it is", which is root.
     assert_eq!(object(with(|pod| pod.container.uid = u32::MAX)), "uid");
     assert_eq!(object(with(|pod| pod.container.gid = u32::MAX)), "gid");
+    assert_eq!(object(with(|pod| pod.container.groups = vec![4, u32::MAX])), "groups");
 }
 
 #[test]

@@ -98,6 +98,7 @@ impl Scene {
                 working_dir: "/".into(),
                 uid: 0,
                 gid: 0,
+                groups: Vec::new(),
                 nofile: None,
                 nice: None,
                 oom_score_adj: None,
