@@ -88,6 +88,7 @@ impl Place {
                 uid: 0,
                 gid: 0,
                 groups: Vec::new(),
+                etc: Vec::new(),
                 nofile: None,
                 nice: None,
                 oom_score_adj: None,

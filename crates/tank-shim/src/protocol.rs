@@ -103,6 +103,10 @@ pub struct Container {
     /// `oom_score_adj`, -1,000 to 1,000.
     #[serde(default)]
     pub oom_score_adj: Option<i32>,
+    /// Files below `/etc` that the container finds there instead of the root
+    /// filesystem's: names and contents.
+    #[serde(default)]
+    pub etc: Vec<(String, String)>,
     /// Cgroups to make and join, in this order.
     pub cgroups: Vec<Cgroup>,
     /// Where output goes.
@@ -298,6 +302,8 @@ steps! {
     OpenRootfs => "open root filesystem",
     /// A directory of the overlay cannot be made in the run directory.
     MakeDirectory => "make directory",
+    /// A file of the container's `/etc` cannot be written.
+    WriteEtcFile => "write",
     /// The log file cannot be opened.
     OpenLog => "open log",
     /// A pipe cannot be made.

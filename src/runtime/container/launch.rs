@@ -10,8 +10,8 @@ use crate::core::spec::{ContainerSpec, Image, Name, Network, PodSpec};
 
 use crate::os_words::os_words;
 
-use super::Surroundings;
 use super::user::{Accounts, User};
+use super::{Surroundings, etc};
 
 /// Bytes of a container's log file before it is put aside.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -82,6 +82,10 @@ fn container(
         nice: spec.limits.nice,
         oom_score_adj: spec.limits.oom_score_adj,
         cgroups,
+        // The host may have none.
+        etc: etc::files(pod.name.as_str(), &pod.network, |name| {
+            std::fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default()
+        }),
         log: Log { path: text(&log), bytes_max: LOG_BYTES_MAX },
     })
 }

@@ -23,6 +23,7 @@ use crate::core::time::Millis;
 use super::{Events, StartOrder};
 
 pub mod cgroup;
+mod etc;
 mod hint;
 mod launch;
 mod leftover;

@@ -2,6 +2,7 @@
 //! from a pipe how far the child came. Knows nothing of what happens later.
 
 mod child;
+mod etc;
 mod plan;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,6 +49,7 @@ pub(crate) enum Report {
 pub(crate) fn start(launch: &Launch) -> Result<Started, Failure> {
     let (plan, ends) = Plan::new(launch)?;
     make_overlay_dirs()?;
+    etc::write(&launch.container)?;
     let cloned = syscall::clone(plan.namespaces, plan.birth_cgroup.as_ref().map(AsFd::as_fd));
     match cloned {
         Ok(Cloned::Child) => child::run(&plan),

@@ -45,6 +45,14 @@ fn a_limit_of_processes_that_the_kernel_refuses() {
 }
 
 #[test]
+fn a_file_of_etc_that_is_elsewhere() {
+    let scene = scene!("a_file_of_etc_that_is_elsewhere");
+    let mut pod = scene.script("exit 0");
+    pod.container.etc = vec![("../elsewhere".to_owned(), String::new())];
+    is(&fails(&scene, &pod), Step::WriteEtcFile, "/etc/../elsewhere", libc::EINVAL);
+}
+
+#[test]
 fn a_missing_command() {
     let scene = scene!("a_missing_command");
     for command in ["/bin/none", "none", "./none", "/bin/busybox/none"] {

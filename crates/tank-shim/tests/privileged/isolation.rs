@@ -243,3 +243,39 @@ fn the_root_directory_is_open_to_users() {
     fs::set_permissions(scene.rootfs(), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(scene.output_of_pod(&pod), "755\n");
 }
+
+#[test]
+fn files_of_etc_are_the_pods_whatever_an_image_has_there() {
+    let scene = scene!("files_of_etc_are_the_pods_whatever_an_image_has_there");
+    let (etc, host) = (scene.rootfs().join("etc"), scene.dir.join("host"));
+    fs::create_dir_all(&etc).unwrap();
+    fs::set_permissions(&etc, fs::Permissions::from_mode(0o711)).unwrap();
+    std::os::unix::fs::chown(&etc, Some(12), Some(34)).unwrap();
+    fs::write(etc.join("kept"), "the image's\n").unwrap();
+    fs::write(etc.join("hosts"), "the image's\n").unwrap();
+    fs::write(&host, "the host's\n").unwrap();
+    std::os::unix::fs::symlink(&host, etc.join("resolv.conf")).unwrap();
+    let mut pod = scene.script(
+        "cat /etc/hosts /etc/resolv.conf /etc/kept; stat -c '%a %u %g' /etc /etc/hosts; \
+         echo more >>/etc/resolv.conf",
+    );
+    pod.container.etc =
+        ["hosts", "resolv.conf"].map(|name| (name.to_owned(), "the pod's\n".to_owned())).into();
+    assert_eq!(scene.run(&pod), Exit::Exited(0));
+    assert_eq!(scene.logged("stdout"), "the pod's\nthe pod's\nthe image's\n711 12 34\n644 0 0\n");
+    assert_eq!(fs::read_to_string(host).unwrap(), "the host's\n");
+    assert_eq!(fs::read_to_string(etc.join("hosts")).unwrap(), "the image's\n");
+}
+
+#[test]
+fn an_etc_that_is_a_link_is_left_alone() {
+    let scene = scene!("an_etc_that_is_a_link_is_left_alone");
+    let host = scene.dir.join("host");
+    fs::create_dir(&host).unwrap();
+    let _ = fs::remove_dir_all(scene.rootfs().join("etc"));
+    std::os::unix::fs::symlink(&host, scene.rootfs().join("etc")).unwrap();
+    let mut pod = scene.script("exit 0");
+    pod.container.etc = vec![("hosts".to_owned(), String::new())];
+    assert_eq!(scene.run(&pod), Exit::Exited(0));
+    assert_eq!(fs::read_dir(host).unwrap().count(), 0);
+}

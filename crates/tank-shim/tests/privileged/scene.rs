@@ -99,6 +99,7 @@ impl Scene {
                 uid: 0,
                 gid: 0,
                 groups: Vec::new(),
+                etc: Vec::new(),
                 nofile: None,
                 nice: None,
                 oom_score_adj: None,
