@@ -254,7 +254,7 @@ fn files_of_etc_are_the_pods_whatever_an_image_has_there() {
     fs::write(etc.join("kept"), "the image's\n").unwrap();
     fs::write(etc.join("hosts"), "the image's\n").unwrap();
     fs::write(&host, "the host's\n").unwrap();
-    std::os::unix::fs::symlink(&host, etc.join("resolv.conf")).unwrap();
+    symlink(&host, etc.join("resolv.conf")).unwrap();
     let mut pod = scene.script(
         "cat /etc/hosts /etc/resolv.conf /etc/kept; stat -c '%a %u %g' /etc /etc/hosts; \
          echo more >>/etc/resolv.conf",
@@ -273,7 +273,7 @@ fn an_etc_that_is_a_link_is_left_alone() {
     let host = scene.dir.join("host");
     fs::create_dir(&host).unwrap();
     let _ = fs::remove_dir_all(scene.rootfs().join("etc"));
-    std::os::unix::fs::symlink(&host, scene.rootfs().join("etc")).unwrap();
+    symlink(&host, scene.rootfs().join("etc")).unwrap();
     let mut pod = scene.script("exit 0");
     pod.container.etc = vec![("hosts".to_owned(), String::new())];
     assert_eq!(scene.run(&pod), Exit::Exited(0));
