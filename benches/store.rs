@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tank::core::action::Write;
-use tank::core::spec::{ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy};
+use tank::core::spec::{
+    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy,
+};
 use tank::store::{DurableStore, Store};
 
 const COMMITS: usize = 1_000;
@@ -32,6 +34,7 @@ fn spec(pod: usize, version: usize) -> Arc<PodSpec> {
         mounts: Vec::new(),
         limits: Limits { memory: Some(256 << 20), pids: Some(100), ..Limits::default() },
         tty: false,
+        confinement: Confinement::default(),
     };
     Arc::new(PodSpec {
         name: name(&format!("pod-{pod:06}")),

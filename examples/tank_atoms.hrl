@@ -9,7 +9,7 @@
      name, restart, always, on_failure, never, network, none, nics, dns, mode, macvlan, bridge,
      ipvlan, parent, auto, ip, dhcp, ipam, gateway, volumes, source, managed, containers, image,
      rootfs, command, args, env, working_dir, user, tty, mounts, volume, path, read_only, limits,
-     memory, pids, cpu,
+     memory, pids, cpu, cap_add, cap_drop, all, seccomp, default, unconfined, privileged,
      %% Status
      status, starting, running, stopping, backing_off, terminal, retries, phase, launching,
      restarting, deleting, sweeping, waiting, done, reason, last_exit, last_exit_at_ms,
@@ -27,7 +27,8 @@
      invalid_image, rootfs_path_not_absolute, invalid_env, invalid_user, invalid_working_dir,
      working_dir_not_absolute, invalid_limits, invalid_limit, invalid_ip, invalid_ipv4,
      invalid_parent, invalid_ipam_subnet, invalid_dns, invalid_network, host_path_not_absolute,
-     invalid_source, mount_path_not_absolute, invalid_mount_path, invalid_read_only, not_a_list,
-     not_a_string_list, cannot_build, 'Elixir.Tank.Pod', 'Elixir.Tank.Container',
+     invalid_source, mount_path_not_absolute, invalid_mount_path, invalid_read_only,
+     invalid_capability, invalid_seccomp, seccomp_path_not_absolute, not_a_list, not_a_string_list,
+     cannot_build, 'Elixir.Tank.Pod', 'Elixir.Tank.Container',
      'Elixir.Tank.Mount', 'Elixir.Tank.Volume', 'Elixir.Tank.Nic', 'Elixir.Tank.Pod.Network'
     ]).

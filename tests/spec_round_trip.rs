@@ -1,15 +1,16 @@
 //! Any spec survives the way to a frame, or to the store, and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use erlang_term_format::{decode, encode};
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tank::core::spec::{
-    ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Name, Network, Nic,
-    NicMode, PodSpec, RestartPolicy, Volume, VolumeSource,
+    CapabilityName, Confinement, ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap,
+    Mount, Name, Network, Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Volume, VolumeSource,
+    capability_names,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -69,6 +70,29 @@ fn env() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map("[^\\x00=]{1,8}", text(), 0..4)
 }
 
+fn capabilities() -> impl Strategy<Value = BTreeSet<CapabilityName>> {
+    let every = capability_names(u64::MAX).chain(["ALL".into()]).collect::<Vec<_>>();
+    let name = prop::sample::select(every).prop_map(|name| CapabilityName::new(&name).unwrap());
+    btree_set(name, 0..4)
+}
+
+fn confinement() -> impl Strategy<Value = Confinement> {
+    let seccomp = prop_oneof![
+        Just(Seccomp::Default),
+        Just(Seccomp::Unconfined),
+        path().prop_map(Seccomp::Profile)
+    ];
+    (capabilities(), capabilities(), seccomp, any::<bool>(), any::<bool>()).prop_map(
+        |(cap_add, cap_drop, seccomp, privileged, read_only)| Confinement {
+            cap_add,
+            cap_drop,
+            seccomp,
+            privileged,
+            read_only,
+        },
+    )
+}
+
 /// A container without its name, which is unique in the pod; mounts name
 /// volumes by their index.
 fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
@@ -84,9 +108,21 @@ fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
         mounts,
         limits(),
         any::<bool>(),
+        confinement(),
     )
         .prop_map(
-            move |(image, command, args, env, working_dir, user, mounts, limits, tty)| {
+            move |(
+                image,
+                command,
+                args,
+                env,
+                working_dir,
+                user,
+                mounts,
+                limits,
+                tty,
+                confinement,
+            )| {
                 let mount =
                     |(at, (index, read_only)): (usize, (prop::sample::Index, bool))| Mount {
                         volume: index.get(&volumes).clone(),
@@ -106,6 +142,7 @@ fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
                     mounts,
                     limits,
                     tty,
+                    confinement,
                 }
             },
         )

@@ -9,7 +9,9 @@ use tank::core::event::{
     Revision, Started, StoredPod, Ticket,
 };
 use tank::core::reconciler::{Config, Reconciler};
-use tank::core::spec::{ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy};
+use tank::core::spec::{
+    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy,
+};
 use tank::core::status::Exit;
 use tank::core::time::Millis;
 
@@ -153,6 +155,7 @@ pub(crate) fn spec(name: Name, version: usize) -> Arc<PodSpec> {
         mounts: Vec::new(),
         limits: Limits { memory: Some(256 << 20), pids: Some(100), ..Limits::default() },
         tty: false,
+        confinement: Confinement::default(),
     };
     Arc::new(PodSpec {
         name,

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tank::core::action::Write;
 use tank::core::event::Verdict;
 use tank::core::spec::{
-    ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Volume, VolumeSource,
+    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Volume,
+    VolumeSource,
 };
 use tank::core::status::Exit;
 
@@ -29,6 +30,7 @@ pub(crate) fn spec(pod: &str, argument: &str) -> Arc<PodSpec> {
         mounts: Vec::new(),
         limits: Limits { memory: Some(1 << 26), ..Limits::default() },
         tty: false,
+        confinement: Confinement::default(),
     };
     Arc::new(PodSpec {
         name: name(pod),

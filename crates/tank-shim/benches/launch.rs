@@ -1,16 +1,22 @@
 //! How long a launch takes from the request until the workload has been exec'd,
 //! with the shim's own start; how long a whole life takes; and what an idle
-//! shim costs in memory. Isolated launches, which wait for the machine to be
+//! shim costs in memory. Workloads are under the default seccomp program, and
+//! for comparison under none. Isolated launches, which wait for the machine to be
 //! idle, and launches back to back. Needs root and busybox-static.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tank_seccomp::{Circumstances, Machine, Profile};
 use tank_shim::frame::{self, Decoder};
-use tank_shim::protocol::{Cgroup, Container, FromShim, Join, Launch, Log, Network, ToShim};
+use tank_shim::protocol::{
+    Bytes, Cgroup, Container, DEFAULT_CAPABILITIES, FromShim, Join, Launch, Log, Network, Seccomp,
+    ToShim,
+};
 
 const LAUNCHES: usize = 60;
 const PAUSE: Duration = Duration::from_millis(60);
@@ -21,11 +27,17 @@ fn main() {
         return;
     }
     let place = Place::new();
-    for (name, pause) in [("isolated", PAUSE), ("back to back", Duration::ZERO)] {
+    let confined = Some(default_program());
+    for (name, pause, seccomp) in [
+        ("isolated", PAUSE, &confined),
+        ("isolated, without seccomp", PAUSE, &None),
+        ("back to back", Duration::ZERO, &confined),
+        ("back to back, without seccomp", Duration::ZERO, &None),
+    ] {
         let lives: Vec<Life> = (0..LAUNCHES)
             .map(|_| {
                 std::thread::sleep(pause);
-                place.live()
+                place.live(seccomp)
             })
             .collect();
         println!("{name}, ms p50 / p90");
@@ -34,9 +46,19 @@ fn main() {
         report("  whole life", lives.iter().map(|life| life.exited));
     }
     println!("memory of a shim whose workload sleeps, kB");
-    for (name, kilobytes) in place.memory() {
+    for (name, kilobytes) in place.memory(&confined) {
         println!("  {name}: {kilobytes}");
     }
+}
+
+/// What nearly every container is under.
+fn default_program() -> Seccomp {
+    let machine = Machine::native().expect("a machine with seccomp programs");
+    let capabilities = BTreeSet::from(["CAP_SYS_CHROOT"]);
+    let circumstances = Circumstances { machine, kernel: (5, 10), capabilities: &capabilities };
+    let filter = tank_seccomp::compile(&Profile::default(), &circumstances).unwrap();
+    println!("the default seccomp program has {} instructions", filter.program.len() / 8);
+    Seccomp { flags: filter.flags, program: Bytes(filter.program) }
 }
 
 /// Moments of a life, from the request on.
@@ -71,7 +93,7 @@ impl Place {
         Self { dir, cgroups }
     }
 
-    fn pod(&self, argv: &[&str]) -> Launch {
+    fn pod(&self, argv: &[&str], seccomp: &Option<Seccomp>) -> Launch {
         let path = |name: &str| self.dir.join(name).display().to_string();
         Launch {
             pod: "bench".into(),
@@ -94,6 +116,10 @@ impl Place {
                 oom_score_adj: None,
                 cgroups: self.cgroups.clone(),
                 log: Log { path: path("log"), bytes_max: 1 << 20 },
+                capabilities: DEFAULT_CAPABILITIES,
+                seccomp: seccomp.clone(),
+                read_only: false,
+                privileged: false,
             },
         }
     }
@@ -104,12 +130,12 @@ impl Place {
         Connection { stream, decoder: Decoder::default() }
     }
 
-    fn live(&self) -> Life {
+    fn live(&self, seccomp: &Option<Seccomp>) -> Life {
         let begin = Instant::now();
         let mut connection = self.connection();
         let FromShim::Hello(_) = connection.receive() else { panic!("no hello") };
         let hello = begin.elapsed();
-        connection.launch(self.pod(&["/bin/busybox", "true"]));
+        connection.launch(self.pod(&["/bin/busybox", "true"], seccomp));
         let launched = begin.elapsed();
         let FromShim::Exited(_) = connection.receive() else { panic!("no exit") };
         let exited = begin.elapsed();
@@ -117,10 +143,10 @@ impl Place {
         Life { hello, launched, exited }
     }
 
-    fn memory(&self) -> Vec<(String, u64)> {
+    fn memory(&self, seccomp: &Option<Seccomp>) -> Vec<(String, u64)> {
         let mut connection = self.connection();
         let FromShim::Hello(hello) = connection.receive() else { panic!("no hello") };
-        connection.launch(self.pod(&["/bin/busybox", "sleep", "1000"]));
+        connection.launch(self.pod(&["/bin/busybox", "sleep", "1000"], seccomp));
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", hello.pid)).unwrap();
         connection.send(&ToShim::Kill);
         let FromShim::Exited(_) = connection.receive() else { panic!("no exit") };

@@ -2,7 +2,10 @@
 //! the names of the files through which they meet. Types only: framing is
 //! [`crate::frame`]'s, and meaning is the supervisor's.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The version of this protocol.
 pub const PROTOCOL: u32 = 1;
@@ -111,6 +114,73 @@ pub struct Container {
     pub cgroups: Vec<Cgroup>,
     /// Where output goes.
     pub log: Log,
+    /// The capabilities that it may have, a bit for each; docker's when absent.
+    #[serde(default = "default_capabilities")]
+    pub capabilities: u64,
+    /// What it may ask of the kernel; anything when absent.
+    #[serde(default)]
+    pub seccomp: Option<Seccomp>,
+    /// Whether its root is for reading only.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Whether it sees and changes all of the kernel that the namespaces leave:
+    /// nothing is masked or protected, and devices can be made and opened.
+    #[serde(default)]
+    pub privileged: bool,
+}
+
+/// What docker leaves to a container by default: CHOWN, DAC_OVERRIDE, FOWNER,
+/// FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT,
+/// MKNOD, AUDIT_WRITE and SETFCAP.
+pub const DEFAULT_CAPABILITIES: u64 = 0xa804_25fb;
+
+fn default_capabilities() -> u64 {
+    DEFAULT_CAPABILITIES
+}
+
+/// A program for seccomp(2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seccomp {
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+    /// Instructions of 8 bytes each, in this machine's byte order.
+    pub program: Bytes,
+}
+
+/// Bytes that are a binary on the wire.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+/// How many there are.
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyBytes;
+        impl Visitor<'_> for AnyBytes {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a binary")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(AnyBytes)
+    }
 }
 
 /// A cgroup to make, limit and join. Removed at the end.
@@ -354,12 +424,16 @@ steps! {
     MakeWorkingDir => "make working directory",
     /// The working directory cannot be entered.
     EnterWorkingDir => "enter working directory",
+    /// The root cannot be made read-only.
+    ProtectRoot => "make read-only",
     /// Capabilities cannot be reduced.
     DropCapabilities => "drop capabilities for",
     /// The user or group cannot be set.
     SetUser => "become user",
     /// No new privileges cannot be promised.
     ForbidNewPrivileges => "forbid new privileges for",
+    /// The kernel refuses the seccomp program.
+    InstallSeccomp => "install the seccomp program for",
     /// The command's interpreter (a script's `#!` or a program's loader) is missing.
     FindInterpreter => "find the interpreter of",
     /// The command cannot be executed.
@@ -432,6 +506,18 @@ mod tests {
                 "open_rootfs",
             ]
         );
+    }
+
+    #[test]
+    fn a_seccomp_program_is_a_binary_and_comes_back() {
+        let seccomp = Seccomp { flags: 2, program: Bytes(vec![6, 0, 0, 0, 0, 0, 255, 127]) };
+        let frame = erlang_term_format::to_vec(&seccomp).unwrap();
+        let term = erlang_term_format::decode(&frame).unwrap();
+        assert_eq!(
+            term.get("program").and_then(|program| program.as_bytes()),
+            Some(&*seccomp.program.0)
+        );
+        assert_eq!(erlang_term_format::from_slice::<Seccomp>(&frame).unwrap(), seccomp);
     }
 
     #[test]

@@ -192,6 +192,29 @@ pub(crate) fn leave_keyring() -> Result<(), Errno> {
     }
 }
 
+/// How long an instruction of a seccomp program is: `struct sock_filter`.
+pub(crate) const SECCOMP_INSTRUCTION_BYTES: usize = 8;
+
+/// Puts this process, and all that it becomes and begets, under a seccomp
+/// program. It must have no new privileges to hope for.
+pub(crate) fn install_seccomp(flags: u32, program: &[u8]) -> Result<(), Errno> {
+    /// `struct sock_fprog`.
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        instructions: *const u8,
+    }
+    let length = program.len() / SECCOMP_INSTRUCTION_BYTES;
+    let length = u16::try_from(length).map_err(|_| Errno::INVAL)?;
+    let program = Program { length, instructions: program.as_ptr() };
+    // SAFETY: the kernel reads the header and, at any alignment, as many whole
+    // instructions as it says; they are borrowed here.
+    check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    })
+    .map(drop)
+}
+
 /// Makes the current cgroups the roots of what the process sees.
 pub(crate) fn enter_cgroup_namespace() -> Result<(), Errno> {
     // SAFETY: only CLONE_FILES could take descriptors from under their owners.

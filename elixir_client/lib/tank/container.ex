@@ -14,6 +14,14 @@ defmodule Tank.Container do
     * `:mounts` - a list of `Tank.Mount`, unique by path
     * `:limits` - a map, see below
     * `:tty` - whether the program has a terminal; `false` by default
+    * `:cap_add`, `:cap_drop` - lists of capabilities by name (`"NET_ADMIN"`, `"CAP_NET_ADMIN"`) or
+      `:all`, to add to docker's default ones and to drop from them. What is dropped counts first,
+      unless all are added
+    * `:seccomp` - `:default` (docker's default profile), `:unconfined`, or the absolute path of a
+      profile on the host, in JSON as docker and the OCI runtime specification have it
+    * `:privileged` - `true` gives every capability that Tank has, no seccomp profile but one that is
+      named, and the kernel's files as they are. Such a container can take over the machine
+    * `:read_only` - `true` makes the root read-only; what is mounted in it is not
 
   All text is UTF-8 without NUL.
 
@@ -38,6 +46,14 @@ defmodule Tank.Container do
 
   alias Tank.{Mount, Spec}
 
+  @capabilities ~w(
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
+    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
+    SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG
+    WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+  )
+
   @enforce_keys [:name, :image]
   defstruct name: nil,
             image: nil,
@@ -48,7 +64,12 @@ defmodule Tank.Container do
             user: nil,
             mounts: [],
             limits: %{},
-            tty: false
+            tty: false,
+            cap_add: [],
+            cap_drop: [],
+            seccomp: :default,
+            privileged: false,
+            read_only: false
 
   @type image :: String.t() | {:rootfs, Path.t()}
   @type limits :: %{
@@ -61,6 +82,7 @@ defmodule Tank.Container do
           optional(:nice) => -20..19,
           optional(:oom_score_adj) => -1000..1000
         }
+  @type capability :: String.t() | :all
   @type t :: %__MODULE__{
           name: String.t(),
           image: image(),
@@ -71,7 +93,12 @@ defmodule Tank.Container do
           user: String.t() | nil,
           mounts: [Mount.t()],
           limits: limits(),
-          tty: boolean()
+          tty: boolean(),
+          cap_add: [capability()],
+          cap_drop: [capability()],
+          seccomp: :default | :unconfined | Path.t(),
+          privileged: boolean(),
+          read_only: boolean()
         }
 
   @doc "Builds a container from a map or keyword, or says which rule it breaks."
@@ -87,7 +114,12 @@ defmodule Tank.Container do
       user: &user/1,
       mounts: &mounts/1,
       limits: &limits/1,
-      tty: &Spec.one_of(&1, [true, false])
+      tty: &Spec.one_of(&1, [true, false]),
+      cap_add: &capabilities/1,
+      cap_drop: &capabilities/1,
+      seccomp: &seccomp/1,
+      privileged: &Spec.one_of(&1, [true, false]),
+      read_only: &Spec.read_only/1
     )
   end
 
@@ -149,6 +181,36 @@ defmodule Tank.Container do
   end
 
   defp limits(value), do: {:error, {:invalid_limits, value}}
+
+  # One spelling of each, once, in the order of terms, so that specs that mean
+  # the same are the same.
+  defp capabilities(value) do
+    with {:ok, names} <- Spec.each(value, &capability/1),
+         do: {:ok, names |> Enum.uniq() |> Enum.sort()}
+  end
+
+  defp capability(:all), do: {:ok, :all}
+
+  defp capability(value) when is_binary(value) do
+    case String.upcase(value, :ascii) do
+      "ALL" -> {:ok, :all}
+      "CAP_" <> name when name in @capabilities -> {:ok, name}
+      name when name in @capabilities -> {:ok, name}
+      _unknown -> {:error, {:invalid_capability, value}}
+    end
+  end
+
+  defp capability(value), do: {:error, {:invalid_capability, value}}
+
+  defp seccomp(word) when word in [:default, :unconfined], do: {:ok, word}
+
+  defp seccomp(path) do
+    cond do
+      not Spec.text?(path) -> {:error, {:invalid_seccomp, path}}
+      not Spec.absolute?(path) -> {:error, {:seccomp_path_not_absolute, path}}
+      true -> {:ok, path}
+    end
+  end
 
   defp limit?({:memory, bytes}, _limits), do: Spec.positive?(bytes)
   defp limit?({:memory_swap, :unlimited}, limits), do: is_map_key(limits, :memory)

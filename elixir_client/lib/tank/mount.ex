@@ -26,7 +26,7 @@ defmodule Tank.Mount do
     Spec.build(__MODULE__, attrs,
       volume: &Spec.name/1,
       path: &path/1,
-      read_only: &read_only/1
+      read_only: &Spec.read_only/1
     )
   end
 
@@ -49,7 +49,4 @@ defmodule Tank.Mount do
   end
 
   defp parts(path), do: path |> String.split("/") |> Enum.reject(&(&1 in ["", "."]))
-
-  defp read_only(value) when is_boolean(value), do: {:ok, value}
-  defp read_only(value), do: {:error, {:invalid_read_only, value}}
 end

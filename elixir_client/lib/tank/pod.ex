@@ -27,7 +27,7 @@ defmodule Tank.Pod do
   |---|---|
   | `{:unknown_keys, keys}` | a map, a keyword or a struct has keys that are not its own |
   | `{:invalid_name, value}` | it is not a name, or it is missing |
-  | `{:not_allowed, value, allowed}` | `:restart`, `:mode` or `:tty` is something else |
+  | `{:not_allowed, value, allowed}` | `:restart`, `:mode`, `:tty` or `:privileged` is something else |
   | `{:duplicate, names}` | containers, volumes, nics or mount paths are not unique |
   | `:no_containers` | the list of containers is empty or missing |
   | `{:unknown_volume_refs, [{container, volume}]}` | a mount names no volume of the pod |
@@ -36,6 +36,7 @@ defmodule Tank.Pod do
   | `{:invalid_working_dir, value}`, `{:working_dir_not_absolute, path}` | see `Tank.Container` |
   | `{:invalid_limits, value}`, `{:invalid_limit, key, value}` | see `Tank.Container` |
   | `{:invalid_mount_path, value}`, `{:mount_path_not_absolute, path}`, `{:invalid_read_only, value}` | see `Tank.Mount` |
+  | `{:invalid_capability, value}`, `{:invalid_seccomp, value}`, `{:seccomp_path_not_absolute, path}` | see `Tank.Container` |
   | `{:invalid_source, value}`, `{:host_path_not_absolute, path}` | see `Tank.Volume` |
   | `{:invalid_network, value}`, `{:invalid_dns, value}` | see `Tank.Pod.Network` |
   | `{:invalid_ip, value}`, `{:invalid_ipv4, value}`, `{:invalid_ipam_subnet, value}`, `{:invalid_parent, value}` | see `Tank.Nic` |

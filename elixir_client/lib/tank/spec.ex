@@ -88,19 +88,28 @@ defmodule Tank.Spec do
     if value in allowed, do: {:ok, value}, else: {:error, {:not_allowed, value, allowed}}
   end
 
-  @doc "A list of `module`'s structs, each built anew; none is trusted."
-  @spec list_of(term(), module()) :: {:ok, [struct()]} | {:error, term()}
-  def list_of(value, module) do
+  @doc "Whether writes are refused."
+  @spec read_only(term()) :: {:ok, boolean()} | {:error, term()}
+  def read_only(value) when is_boolean(value), do: {:ok, value}
+  def read_only(value), do: {:error, {:invalid_read_only, value}}
+
+  @doc "A list with a rule applied to each item."
+  @spec each(term(), rule()) :: {:ok, [term()]} | {:error, term()}
+  def each(value, rule) do
     if proper_list?(value),
-      do: build_each(value, module, []),
+      do: apply_to_each(value, rule, []),
       else: {:error, {:not_a_list, value}}
   end
 
-  defp build_each([], _module, built), do: {:ok, Enum.reverse(built)}
+  defp apply_to_each([], _rule, done), do: {:ok, Enum.reverse(done)}
 
-  defp build_each([item | items], module, built) do
-    with {:ok, struct} <- module.new(item), do: build_each(items, module, [struct | built])
+  defp apply_to_each([item | items], rule, done) do
+    with {:ok, value} <- rule.(item), do: apply_to_each(items, rule, [value | done])
   end
+
+  @doc "A list of `module`'s structs, each built anew; none is trusted."
+  @spec list_of(term(), module()) :: {:ok, [struct()]} | {:error, term()}
+  def list_of(value, module), do: each(value, &module.new/1)
 
   @doc "The list, when no two of its items have the same key."
   @spec unique([item], (item -> term())) :: {:ok, [item]} | {:error, term()} when item: term()

@@ -17,7 +17,8 @@ defmodule Tank.Wire do
           [:macvlan, :bridge, :ipvlan, :parent, :auto, :ip, :dhcp, :ipam, :gateway, :volumes] ++
           [:source, :managed, :containers, :image, :rootfs, :command, :args, :env] ++
           [:working_dir, :user, :tty, :mounts, :volume, :path, :read_only, :limits, :memory] ++
-          [:memory_swap, :unlimited, :pids, :cpu, :cpu_shares, :nofile, :nice, :oom_score_adj]
+          [:memory_swap, :unlimited, :pids, :cpu, :cpu_shares, :nofile, :nice, :oom_score_adj] ++
+          [:cap_add, :cap_drop, :all, :seccomp, :default, :unconfined, :privileged]
   @statuses [:status, :starting, :running, :stopping, :backing_off, :terminal, :retries] ++
               [:phase, :launching, :restarting, :deleting, :sweeping, :waiting, :done] ++
               [:reason, :last_exit, :last_exit_at_ms, :started_at_ms, :retry_in_ms] ++
@@ -35,7 +36,8 @@ defmodule Tank.Wire do
              [:invalid_limits, :invalid_limit, :invalid_ip, :invalid_ipv4, :invalid_parent] ++
              [:invalid_ipam_subnet, :invalid_dns, :invalid_network, :host_path_not_absolute] ++
              [:invalid_source, :mount_path_not_absolute, :invalid_mount_path] ++
-             [:invalid_read_only, :not_a_list, :not_a_string_list, :cannot_build] ++
+             [:invalid_read_only, :invalid_capability, :invalid_seccomp] ++
+             [:seccomp_path_not_absolute, :not_a_list, :not_a_string_list, :cannot_build] ++
              [Tank.Pod, Tank.Container, Tank.Mount, Tank.Volume, Tank.Nic, Tank.Pod.Network]
 
   @atoms Enum.uniq(

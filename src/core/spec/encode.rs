@@ -3,11 +3,13 @@
 //! Every field is written, so that a reader needs no defaults. The text is
 //! borrowed from the spec.
 
+use std::collections::BTreeSet;
+
 use erlang_term_format::Term;
 
 use super::{
-    ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Network, Nic, NicMode,
-    PodSpec, RestartPolicy, Volume, VolumeSource,
+    CapabilityName, ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Network,
+    Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Volume, VolumeSource,
 };
 
 impl PodSpec {
@@ -61,7 +63,28 @@ fn container(spec: &ContainerSpec) -> Term<'_> {
         ("mounts", list(&spec.mounts, mount)),
         ("limits", limits(&spec.limits)),
         ("tty", spec.tty.into()),
+        ("cap_add", capabilities(&spec.confinement.cap_add)),
+        ("cap_drop", capabilities(&spec.confinement.cap_drop)),
+        ("seccomp", seccomp(&spec.confinement.seccomp)),
+        ("privileged", spec.confinement.privileged.into()),
+        ("read_only", spec.confinement.read_only.into()),
     ])
+}
+
+fn capabilities(names: &BTreeSet<CapabilityName>) -> Term<'static> {
+    let name = |name: &CapabilityName| match *name {
+        CapabilityName::All => Term::atom("all"),
+        CapabilityName::One(name) => name.into(),
+    };
+    Term::List(names.iter().map(name).collect())
+}
+
+fn seccomp(seccomp: &Seccomp) -> Term<'_> {
+    match seccomp {
+        Seccomp::Default => Term::atom("default"),
+        Seccomp::Unconfined => Term::atom("unconfined"),
+        Seccomp::Profile(path) => path.as_str().into(),
+    }
 }
 
 fn image(image: &Image) -> Term<'_> {

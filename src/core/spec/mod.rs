@@ -1,6 +1,7 @@
 //! Pod specs: what a user wants to run, parsed once into types that cannot be
 //! wrong.
 
+mod confinement;
 mod encode;
 mod error;
 mod order;
@@ -12,6 +13,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+pub use confinement::{CapabilityName, Confinement, Seccomp, names_of as capability_names};
 pub use error::SpecError;
 
 /// A name that is safe as a path, a cgroup and a hostname: 1 to 63 bytes of
@@ -179,6 +181,8 @@ pub struct ContainerSpec {
     pub limits: Limits,
     /// Whether the main process has a terminal.
     pub tty: bool,
+    /// How far it is kept from the machine.
+    pub confinement: Confinement,
 }
 
 /// Where a container's root file system comes from.

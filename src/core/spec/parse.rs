@@ -12,8 +12,8 @@ use erlang_term_format::Term;
 use super::error::SpecError;
 use super::order::order;
 use super::{
-    ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Name, Network, Nic,
-    NicMode, PodSpec, RestartPolicy, Volume, VolumeSource,
+    CapabilityName, Confinement, ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap,
+    Mount, Name, Network, Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Volume, VolumeSource,
 };
 
 type Result<T> = std::result::Result<T, SpecError>;
@@ -147,6 +147,11 @@ fn container(term: &Term<'_>) -> Result<ContainerSpec> {
         "mounts",
         "limits",
         "tty",
+        "cap_add",
+        "cap_drop",
+        "seccomp",
+        "privileged",
+        "read_only",
     ];
     let fields = Fields::of(term, "Elixir.Tank.Container", &keys)?;
     Ok(ContainerSpec {
@@ -159,8 +164,51 @@ fn container(term: &Term<'_>) -> Result<ContainerSpec> {
         user: fields.required("user", user)?,
         mounts: fields.parse("mounts", mounts)?,
         limits: fields.optional("limits", Limits::default(), limits)?,
-        tty: fields.optional("tty", false, tty)?,
+        tty: fields.optional("tty", false, flag)?,
+        confinement: confinement(&fields)?,
     })
+}
+
+fn confinement(fields: &Fields<'_, '_>) -> Result<Confinement> {
+    Ok(Confinement {
+        cap_add: fields.parse("cap_add", capabilities)?,
+        cap_drop: fields.parse("cap_drop", capabilities)?,
+        seccomp: fields.optional("seccomp", Seccomp::Default, seccomp)?,
+        privileged: fields.optional("privileged", false, flag)?,
+        read_only: fields.optional("read_only", false, read_only)?,
+    })
+}
+
+fn capabilities(value: Option<&Term<'_>>) -> Result<BTreeSet<CapabilityName>> {
+    Ok(list(value, capability)?.into_iter().collect())
+}
+
+fn capability(value: &Term<'_>) -> Result<CapabilityName> {
+    if value.is_atom("all") {
+        return Ok(CapabilityName::All);
+    }
+    value.as_str().and_then(CapabilityName::new).ok_or_else(|| {
+        let rule = "is neither all nor the name of a capability, like NET_ADMIN";
+        SpecError::of("invalid_capability", value, rule)
+    })
+}
+
+fn seccomp(value: &Term<'_>) -> Result<Seccomp> {
+    match value {
+        Term::Atom(word) if word == "default" => return Ok(Seccomp::Default),
+        Term::Atom(word) if word == "unconfined" => return Ok(Seccomp::Unconfined),
+        _ => {}
+    }
+    match text(value) {
+        Some(path) if path.starts_with('/') => Ok(Seccomp::Profile(path)),
+        Some(_) => {
+            Err(SpecError::of("seccomp_path_not_absolute", value, "is not an absolute path"))
+        }
+        None => {
+            let rule = "is neither default, nor unconfined, nor the path of a profile";
+            Err(SpecError::of("invalid_seccomp", value, rule))
+        }
+    }
 }
 
 fn image(value: &Term<'_>) -> Result<Image> {
@@ -334,7 +382,7 @@ fn positive(value: &Term<'_>) -> Option<u64> {
     value.as_u64().filter(|number| (1..=LIMIT_MAX).contains(number))
 }
 
-fn tty(value: &Term<'_>) -> Result<bool> {
+fn flag(value: &Term<'_>) -> Result<bool> {
     value.as_bool().ok_or_else(|| SpecError::not_allowed(value, &["true", "false"]))
 }
 

@@ -10,6 +10,7 @@ use crate::core::spec::{ContainerSpec, Image, Name, Network, PodSpec};
 
 use crate::os_words::os_words;
 
+use super::confinement::{self, Filters};
 use super::user::{Accounts, User};
 use super::{Surroundings, etc};
 
@@ -24,8 +25,9 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 ///
 /// # Errors
 /// `start_failed` with the field, for what only shows at the start.
-pub(super) fn request(
+pub(super) async fn request(
     surroundings: &Surroundings,
+    filters: &Filters,
     spec: &PodSpec,
     incarnation: Incarnation,
 ) -> Result<Launch, Failure> {
@@ -40,12 +42,13 @@ pub(super) fn request(
             Network::None | Network::Interfaces { .. } => ShimNetwork::None,
         },
         shim_cgroups: surroundings.shim_cgroups.clone(),
-        container: self::container(surroundings, spec, container)?,
+        container: self::container(surroundings, filters, spec, container).await?,
     })
 }
 
-fn container(
+async fn container(
     surroundings: &Surroundings,
+    filters: &Filters,
     pod: &PodSpec,
     spec: &ContainerSpec,
 ) -> Result<Container, Failure> {
@@ -67,6 +70,16 @@ fn container(
         let what = format!("limit {name}: this machine has no {name} cgroup controller");
         failed(&format!("containers[0].limits.{name}"), what)
     })?;
+    let confinement = &spec.confinement;
+    let capabilities =
+        confinement::capabilities(confinement, confinement::available()).map_err(|capability| {
+            let what = format!("capability {capability}: this program does not have it itself");
+            failed("containers[0].cap_add", what)
+        })?;
+    let seccomp = filters
+        .of(confinement, capabilities)
+        .await
+        .map_err(|what| failed("containers[0].seccomp", what))?;
     let user = user(rootfs, spec).map_err(|what| failed("containers[0].user", what))?;
     let log = log_dir(surroundings, &pod.name).join(format!("{}.log", spec.name));
     Ok(Container {
@@ -87,6 +100,10 @@ fn container(
             std::fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default()
         }),
         log: Log { path: text(&log), bytes_max: LOG_BYTES_MAX },
+        capabilities,
+        seccomp,
+        read_only: confinement.read_only,
+        privileged: confinement.privileged,
     })
 }
 

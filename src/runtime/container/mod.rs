@@ -23,6 +23,7 @@ use crate::core::time::Millis;
 use super::{Events, StartOrder};
 
 pub mod cgroup;
+mod confinement;
 mod etc;
 mod hint;
 mod launch;
@@ -33,6 +34,7 @@ mod run_dir;
 mod shim;
 mod user;
 
+use confinement::Filters;
 pub use leftover::{Leftover, find as leftovers};
 use run::Order;
 
@@ -61,6 +63,7 @@ pub struct Surroundings {
 pub struct ContainerRuntime {
     surroundings: Rc<Surroundings>,
     turns: Rc<Semaphore>,
+    filters: Rc<Filters>,
     runs: BTreeMap<Name, RunHandle>,
     events: Events,
 }
@@ -79,6 +82,7 @@ impl ContainerRuntime {
         let mut runtime = Self {
             surroundings: Rc::new(surroundings),
             turns: Rc::new(Semaphore::new(1)),
+            filters: Rc::new(Filters::new()),
             runs: BTreeMap::new(),
             events,
         };
@@ -201,6 +205,7 @@ impl ContainerRuntime {
         run::Context {
             surroundings: Rc::clone(&self.surroundings),
             turns: Rc::clone(&self.turns),
+            filters: Rc::clone(&self.filters),
             pod: pod.clone(),
             incarnation,
             events: self.events.clone(),

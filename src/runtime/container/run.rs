@@ -26,6 +26,7 @@ use crate::daemon::clock;
 use crate::os_words::os_words;
 use crate::runtime::{Events, StartOrder};
 
+use super::confinement::Filters;
 use super::hint;
 use super::shim::Shim;
 use super::{Surroundings, launch, leftover, run_dir};
@@ -59,6 +60,8 @@ pub(super) struct Context {
     pub(super) surroundings: Rc<Surroundings>,
     /// Whoever holds it may keep the loop's thread busy with a spawn.
     pub(super) turns: Rc<Semaphore>,
+    /// Seccomp programs that are made already.
+    pub(super) filters: Rc<Filters>,
     pub(super) pod: Name,
     pub(super) incarnation: Incarnation,
     pub(super) events: Events,
@@ -156,14 +159,17 @@ async fn instant(at: Option<Instant>) {
 /// The beginning.
 impl Context {
     async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, i32), Failure> {
-        let request = launch::request(&self.surroundings, spec, self.incarnation)?;
+        let request = tokio::select! {
+            request = launch::request(&self.surroundings, &self.filters, spec, self.incarnation) => request?,
+            () = cancelled(orders) => return Err(self.cancelled()),
+        };
         let container = request.container.name.clone();
         let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
             launched = self.ask(&mut shim, ToShim::Launch(Box::new(request))) => {
                 launched.map_err(|failure| failure.at(Place::Container, container))
             }
-            () = cancelled(orders) => Err(self.failure("cancel", "the start was cancelled")),
+            () = cancelled(orders) => Err(self.cancelled()),
         };
         if launched.is_err() {
             shim.kill();
@@ -221,6 +227,10 @@ impl Context {
 
     fn failure(&self, step: &str, what: impl Into<String>) -> Failure {
         Failure::new(Code::StartFailed, what).at(Place::Pod, &self.pod).at(Place::Step, step)
+    }
+
+    fn cancelled(&self) -> Failure {
+        self.failure("cancel", "the start was cancelled")
     }
 
     fn launch_failure(&self, failure: shim_protocol::Failure) -> Failure {

@@ -16,22 +16,6 @@ use tank_shim::protocol::Step;
 use super::plan::Plan;
 use crate::syscall;
 
-/// What docker leaves to a container by default.
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::MKNOD)
-    .union(CapabilitySet::NET_RAW)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SYS_CHROOT)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::AUDIT_WRITE);
-
 /// What in `/dev` is made, in this order; errors name an entry.
 const DEVICES: [&CStr; 6] =
     [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"];
@@ -129,8 +113,7 @@ impl Stumble {
 /// What a step is done to, for the steps whose objects are listed here.
 pub(super) fn object(step: Step, index: usize) -> Option<&'static str> {
     let path = match step {
-        Step::MakeMountsPrivate => c"/",
-        Step::DetachHostRoot => c"/",
+        Step::MakeMountsPrivate | Step::DetachHostRoot | Step::ProtectRoot => c"/",
         Step::MountProc => c"/proc",
         Step::MountSys => c"/sys",
         Step::MountDev => dev_object(index)?,
@@ -196,11 +179,12 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     syscall::leave_keyring().at(Step::LeaveKeyring)?;
     rustix::process::umask(Mode::empty());
     change_root(plan)?;
-    mount_kernel_file_systems()?;
-    hide_the_host()?;
+    mount_kernel_file_systems(plan)?;
+    hide_the_host(plan)?;
     set_names(plan)?;
     redirect_and_close(plan)?;
     enter_working_dir(plan)?;
+    protect_root(plan).at(Step::ProtectRoot)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     drop_privileges(plan)?;
     // Signals are as new since the shim began: it catches and blocks none.
@@ -243,8 +227,7 @@ fn change_root(plan: &Plan) -> Result<(), Stumble> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
     open_rootfs_here(plan).at(Step::OpenRootfs)?;
-    // No device node that a container makes may ever open a device.
-    let flags = MountFlags::NODEV;
+    let flags = no_devices(plan);
     rustix::mount::mount(c"overlay", c"root", c"overlay", flags, Some(&*plan.overlay_options))
         .at(Step::MountOverlay)?;
     let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -253,6 +236,12 @@ fn change_root(plan: &Plan) -> Result<(), Stumble> {
     // The old root lies on top of the new one until it is detached.
     rustix::process::pivot_root(c".", c".").at(Step::PivotRoot)?;
     rustix::process::fchdir(&host_root).at(Step::PivotRoot)
+}
+
+/// No device node that a container makes may ever open a device, unless it is
+/// privileged.
+fn no_devices(plan: &Plan) -> MountFlags {
+    if plan.privileged { MountFlags::empty() } else { MountFlags::NODEV }
 }
 
 /// Opens the root filesystem in this mount namespace under the number that the
@@ -269,18 +258,18 @@ fn open_rootfs_here(plan: &Plan) -> Result<(), Errno> {
 
 /// Mounts what programs expect. All absolute paths are the container's by now,
 /// so that no link in an image leads to the host.
-fn mount_kernel_file_systems() -> Result<(), Stumble> {
+fn mount_kernel_file_systems(plan: &Plan) -> Result<(), Stumble> {
     mount_point(c"/proc").at(Step::MountProc)?;
     mount(c"proc", c"/proc", NO_SUID_DEV_EXEC, c"").at(Step::MountProc)?;
     mount_point(c"/sys").at(Step::MountSys)?;
-    let read_only = NO_SUID_DEV_EXEC | MountFlags::RDONLY;
-    mount(c"sysfs", c"/sys", read_only, c"").at(Step::MountSys)?;
-    mount_dev()
+    let read_only = if plan.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
+    mount(c"sysfs", c"/sys", NO_SUID_DEV_EXEC | read_only, c"").at(Step::MountSys)?;
+    mount_dev(plan)
 }
 
-fn mount_dev() -> Result<(), Stumble> {
+fn mount_dev(plan: &Plan) -> Result<(), Stumble> {
     mount_point(c"/dev").at(Step::MountDev)?;
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | no_devices(plan);
     mount(c"tmpfs", c"/dev", flags, c"mode=755,size=64k").at(Step::MountDev)?;
     for (index, (device, host_device)) in DEVICES.iter().zip(HOST_DEVICES).enumerate() {
         bind_device(host_device, device).at_nth(Step::MountDev, 1 + index)?;
@@ -325,11 +314,13 @@ fn mount(kind: &CStr, path: &CStr, flags: MountFlags, options: &CStr) -> Result<
 }
 
 /// Masks, protects, and lets go of the host's root.
-fn hide_the_host() -> Result<(), Stumble> {
-    for (index, path) in MASKED.iter().enumerate() {
+fn hide_the_host(plan: &Plan) -> Result<(), Stumble> {
+    let (masked, protected) =
+        if plan.privileged { (&[][..], &[][..]) } else { (&MASKED[..], &PROTECTED[..]) };
+    for (index, path) in masked.iter().enumerate() {
         ignore_missing(mask(path)).at_nth(Step::MaskPath, index)?;
     }
-    for (index, path) in PROTECTED.iter().enumerate() {
+    for (index, path) in protected.iter().enumerate() {
         ignore_missing(protect(path)).at_nth(Step::ProtectPath, index)?;
     }
     rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Step::DetachHostRoot)?;
@@ -400,20 +391,40 @@ fn enter_working_dir(plan: &Plan) -> Result<(), Stumble> {
     rustix::process::chdir(&*plan.working_dir).at(Step::EnterWorkingDir)
 }
 
-/// Reduces capabilities, becomes the user, and forbids the way back.
+/// Makes the root read-only once all is in it that the launch puts there. What
+/// is mounted below it stays as it is.
+fn protect_root(plan: &Plan) -> Result<(), Errno> {
+    if !plan.read_only {
+        return Ok(());
+    }
+    let flags = MountFlags::BIND | MountFlags::RDONLY | no_devices(plan);
+    rustix::mount::mount_remount(c"/", flags, c"")
+}
+
+/// Gives up capabilities, becomes the user, and forbids the way back. The seccomp
+/// program is last: it may forbid whatever has been done before.
 fn drop_privileges(plan: &Plan) -> Result<(), Stumble> {
-    reduce_capabilities().at(Step::DropCapabilities)?;
+    bound_capabilities(plan.capabilities).at(Step::DropCapabilities)?;
     rustix::thread::set_thread_groups(&plan.groups).at(Step::SetUser)?;
     rustix::thread::set_thread_res_gid(plan.gid, plan.gid, plan.gid).at(Step::SetUser)?;
     // The kernel clears permitted and effective capabilities here, unless root stays root.
     rustix::thread::set_thread_res_uid(plan.uid, plan.uid, plan.uid).at(Step::SetUser)?;
-    rustix::thread::set_no_new_privs(true).at(Step::ForbidNewPrivileges)
+    // Only now: without those that may be dropped, nobody becomes another.
+    drop_capabilities(plan.capabilities).at(Step::DropCapabilities)?;
+    rustix::thread::set_no_new_privs(true).at(Step::ForbidNewPrivileges)?;
+    match &plan.seccomp {
+        Some(seccomp) => {
+            syscall::install_seccomp(seccomp.flags, &seccomp.program.0).at(Step::InstallSeccomp)
+        }
+        None => Ok(()),
+    }
 }
 
-fn reduce_capabilities() -> Result<(), Errno> {
+/// What a program that is executed can have at most.
+fn bound_capabilities(kept: CapabilitySet) -> Result<(), Errno> {
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        if CAPABILITIES.contains(capability) {
+        if kept.contains(capability) {
             continue;
         }
         match rustix::thread::remove_capability_from_bounding_set(capability) {
@@ -423,8 +434,11 @@ fn reduce_capabilities() -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
-    rustix::thread::clear_ambient_capability_set()?;
-    let permitted = rustix::thread::capabilities(None)?.permitted & CAPABILITIES;
+    rustix::thread::clear_ambient_capability_set()
+}
+
+fn drop_capabilities(kept: CapabilitySet) -> Result<(), Errno> {
+    let permitted = rustix::thread::capabilities(None)?.permitted & kept;
     let sets =
         CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets)
@@ -467,11 +481,6 @@ mod tests {
         assert_eq!(Stumble::from_bytes(&[]), None);
         assert_eq!(Stumble::from_bytes(&[0; 6]), None);
         assert_eq!(Stumble::from_bytes(&[u8::MAX; Stumble::BYTES]), None);
-    }
-
-    #[test]
-    fn capabilities_are_dockers() {
-        assert_eq!(CAPABILITIES.bits(), 0xa804_25fb);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pipe::PipeFlags;
-use tank_shim::protocol::{Container, Failure, Join, Launch, Network, Step};
+use rustix::thread::CapabilitySet;
+use tank_shim::protocol::{Container, Failure, Join, Launch, Network, Seccomp, Step};
 
 use super::child::Stumble;
 use super::{failure, failure_of};
-use crate::syscall::CStrings;
+use crate::syscall::{CStrings, SECCOMP_INSTRUCTION_BYTES};
 
 /// Where a command is looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -55,6 +56,14 @@ pub(super) struct Plan {
     pub(super) nice: Option<i32>,
     /// What to write to `oom_score_adj`.
     pub(super) oom_score_adj: Option<String>,
+    /// The most capabilities that it may have.
+    pub(super) capabilities: CapabilitySet,
+    /// What it may ask of the kernel.
+    pub(super) seccomp: Option<Seccomp>,
+    /// Whether the root is for reading only.
+    pub(super) read_only: bool,
+    /// Whether the kernel is left as it is.
+    pub(super) privileged: bool,
     /// Paths to try to exec, in this order.
     pub(super) candidates: Vec<CString>,
     /// The arguments.
@@ -112,6 +121,10 @@ impl Plan {
             nofile: container.nofile,
             nice: container.nice,
             oom_score_adj: container.oom_score_adj.map(|adj| adj.to_string()),
+            capabilities: CapabilitySet::from_bits_retain(container.capabilities),
+            seccomp: container.seccomp.clone(),
+            read_only: container.read_only,
+            privileged: container.privileged,
             candidates: candidates(container)?,
             env: c_strings("env", &container.env)?,
             argv,
@@ -124,6 +137,7 @@ impl Plan {
     /// What the shim keeps: enough to explain a report.
     pub(super) fn without_descriptors(self) -> Self {
         Self {
+            seccomp: None,
             birth_cgroup: None,
             joins: Vec::new(),
             rootfs_fd: None,
@@ -187,11 +201,20 @@ fn check(container: &Container) -> Result<(), Failure> {
         ("uid", container.uid == u32::MAX),
         ("gid", container.gid == u32::MAX),
         ("groups", container.groups.contains(&u32::MAX)),
+        ("seccomp", container.seccomp.as_ref().is_some_and(|seccomp| !is_program(seccomp))),
     ];
     match faults.iter().find(|(_, is_faulty)| *is_faulty) {
         Some((field, _)) => Err(Failure::new(Step::CheckContainer, *field, libc::EINVAL)),
         None => Ok(()),
     }
+}
+
+/// Whether there are whole instructions, and as many as the kernel can count. What
+/// they do is for the kernel to check.
+fn is_program(seccomp: &Seccomp) -> bool {
+    let bytes = seccomp.program.0.len();
+    bytes.is_multiple_of(SECCOMP_INSTRUCTION_BYTES)
+        && u16::try_from(bytes / SECCOMP_INSTRUCTION_BYTES).is_ok()
 }
 
 /// Says early, and by its own name, that the root filesystem is missing.

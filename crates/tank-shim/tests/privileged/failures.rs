@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use tank_shim::protocol::{Failure, Join, Launch, ShimCgroup, Step};
+use tank_shim::protocol::{Bytes, Failure, Join, Launch, Seccomp, ShimCgroup, Step};
 
 use crate::scene::{Scene, path_string, scene};
 
@@ -173,6 +173,24 @@ fn a_container_that_makes_no_sense() {
     assert_eq!(object(with(|pod| pod.container.uid = u32::MAX)), "uid");
     assert_eq!(object(with(|pod| pod.container.gid = u32::MAX)), "gid");
     assert_eq!(object(with(|pod| pod.container.groups = vec![4, u32::MAX])), "groups");
+    assert_eq!(object(with(|pod| pod.container.seccomp = Some(half_an_instruction()))), "seccomp");
+}
+
+fn half_an_instruction() -> Seccomp {
+    Seccomp { flags: 0, program: Bytes(vec![6, 0, 0, 0]) }
+}
+
+#[test]
+fn a_seccomp_program_the_kernel_refuses() {
+    let scene = scene!("a_seccomp_program_the_kernel_refuses");
+    let mut pod = scene.script("exit 0");
+    // It is empty; it comes to no end; there are no such flags.
+    let endless = vec![0x20, 0, 0, 0, 0, 0, 0, 0];
+    let allow = vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f];
+    for (flags, program) in [(0, Vec::new()), (0, endless), (1 << 31, allow)] {
+        pod.container.seccomp = Some(Seccomp { flags, program: Bytes(program) });
+        is(&fails(&scene, &pod), Step::InstallSeccomp, "/bin/sh", libc::EINVAL);
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
-    Cgroup, Container, Exit, ExitRecord, Failure, FromShim, Hello, Join, Launch, Log, Network,
-    SOCKET_FILE, ToShim,
+    Cgroup, Container, DEFAULT_CAPABILITIES, Exit, ExitRecord, Failure, FromShim, Hello, Join,
+    Launch, Log, Network, SOCKET_FILE, ToShim,
 };
 
 /// Longer than anything here takes on a machine that is busy.
@@ -105,6 +105,10 @@ impl Scene {
                 oom_score_adj: None,
                 cgroups: Vec::new(),
                 log: Log { path: path_string(&self.log_path()), bytes_max: 1 << 20 },
+                capabilities: DEFAULT_CAPABILITIES,
+                seccomp: None,
+                read_only: false,
+                privileged: false,
             },
         }
     }
