@@ -50,7 +50,10 @@ pub(crate) struct Judge {
 #[derive(Debug)]
 struct Past {
     incarnation: Incarnation,
+    /// What it is to run by.
     spec: Arc<PodSpec>,
+    /// What it does run by.
+    in_force: Arc<PodSpec>,
     retries: u32,
     started_at: Option<u64>,
     ended: Option<End>,
@@ -156,7 +159,16 @@ impl Judge {
                 let exit = Exit::Failed(error.failure.clone());
                 past.ended = Some(End { at: self.now, exit, is_download: error.is_download });
             }
-            (Action::Adjust { pod, .. }, Outcome::Adjusted(Err(_))) => self.excuse(&pod),
+            (Action::Adjust { pod, spec, .. }, Outcome::Adjusted(result)) => {
+                let past = self.pods.get_mut(&pod).expect("an adjustment was judged");
+                match result {
+                    Ok(()) => past.in_force = spec,
+                    Err(_) => {
+                        past.spec = Arc::clone(&past.in_force);
+                        past.is_excused = true;
+                    }
+                }
+            }
             (Action::Persist(Write::Delete(pod)), Outcome::Persisted(Ok(_))) => self.excuse(&pod),
             (
                 Action::Persist(Write::Put(spec) | Write::Create(spec)),
@@ -241,7 +253,10 @@ impl Judge {
     fn note_adjusted(&mut self) {
         for (pod, past) in &mut self.pods {
             let is_adjust = |action: &Action| matches!(action, Action::Adjust { pod: adjusted, .. } if adjusted == pod);
-            past.is_adjusting &= !past.is_live() || self.in_flight.values().any(is_adjust);
+            if past.is_live() && !self.in_flight.values().any(is_adjust) {
+                past.in_force = Arc::clone(&past.spec);
+                past.is_adjusting = false;
+            }
         }
     }
 
@@ -380,9 +395,16 @@ impl Judge {
         } else {
             assert_eq!(retries, 0, "{pod}: retries of the first run");
         }
-        let (spec, started_at, ended) = (Arc::clone(spec), None, None);
-        let (is_excused, is_adjusting) = (false, false);
-        let past = Past { incarnation, spec, retries, started_at, ended, is_excused, is_adjusting };
+        let past = Past {
+            incarnation,
+            spec: Arc::clone(spec),
+            in_force: Arc::clone(spec),
+            retries,
+            started_at: None,
+            ended: None,
+            is_excused: false,
+            is_adjusting: false,
+        };
         self.pods.insert(pod.clone(), past);
     }
 
