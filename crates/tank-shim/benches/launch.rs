@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use tank_seccomp::{Circumstances, Machine, Profile};
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
-    Bytes, Cgroup, Container, DEFAULT_CAPABILITIES, FromShim, Join, Launch, Log, Network, Seccomp,
-    ToShim,
+    Bytes, Cgroup, Container, DEFAULT_CAPABILITIES, FromShim, Join, Launch, Log, Mount, Network,
+    Seccomp, ToShim, Volume, VolumeSource,
 };
 
 const LAUNCHES: usize = 60;
+const TRUE: [&str; 2] = ["/bin/busybox", "true"];
 const PAUSE: Duration = Duration::from_millis(60);
 
 fn main() {
@@ -28,16 +29,22 @@ fn main() {
     }
     let place = Place::new();
     let confined = Some(default_program());
-    for (name, pause, seccomp) in [
-        ("isolated", PAUSE, &confined),
-        ("isolated, without seccomp", PAUSE, &None),
-        ("back to back", Duration::ZERO, &confined),
-        ("back to back, without seccomp", Duration::ZERO, &None),
+    let pod = |seccomp| place.pod(&TRUE, seccomp);
+    for (name, pause, pod) in [
+        ("isolated", PAUSE, pod(&confined)),
+        ("isolated, without seccomp", PAUSE, pod(&None)),
+        (
+            "isolated, with a directory, a file and a tmpfs mounted",
+            PAUSE,
+            place.pod_with_volumes(&confined),
+        ),
+        ("back to back", Duration::ZERO, pod(&confined)),
+        ("back to back, without seccomp", Duration::ZERO, pod(&None)),
     ] {
         let lives: Vec<Life> = (0..LAUNCHES)
             .map(|_| {
                 std::thread::sleep(pause);
-                place.live(seccomp)
+                place.live(&pod)
             })
             .collect();
         println!("{name}, ms p50 / p90");
@@ -101,6 +108,7 @@ impl Place {
             hostname: "bench".into(),
             network: Network::None,
             shim_cgroups: Vec::new(),
+            volumes: Vec::new(),
             container: Container {
                 name: "app".into(),
                 rootfs: path("rootfs"),
@@ -114,6 +122,7 @@ impl Place {
                 nofile: None,
                 nice: None,
                 oom_score_adj: None,
+                mounts: Vec::new(),
                 cgroups: self.cgroups.clone(),
                 log: Log { path: path("log"), bytes_max: 1 << 20 },
                 capabilities: DEFAULT_CAPABILITIES,
@@ -124,18 +133,33 @@ impl Place {
         }
     }
 
+    fn pod_with_volumes(&self, seccomp: &Option<Seccomp>) -> Launch {
+        let mut pod = self.pod(&TRUE, seccomp);
+        let path = |name: &str| VolumeSource::Path(self.dir.join(name).display().to_string());
+        for (name, source) in [
+            ("run", path("run")),
+            ("busybox", path("rootfs/bin/busybox")),
+            ("memory", VolumeSource::Tmpfs(1 << 20)),
+        ] {
+            pod.volumes.push(Volume { name: name.into(), source });
+            let path = format!("/srv/{name}");
+            pod.container.mounts.push(Mount { volume: name.into(), path, read_only: false });
+        }
+        pod
+    }
+
     fn connection(&self) -> Connection {
         let binary = Path::new(env!("CARGO_BIN_EXE_tank-shim"));
         let stream = tank_shim::spawn(binary, &self.dir.join("run")).unwrap();
         Connection { stream, decoder: Decoder::default() }
     }
 
-    fn live(&self, seccomp: &Option<Seccomp>) -> Life {
+    fn live(&self, pod: &Launch) -> Life {
         let begin = Instant::now();
         let mut connection = self.connection();
         let FromShim::Hello(_) = connection.receive() else { panic!("no hello") };
         let hello = begin.elapsed();
-        connection.launch(self.pod(&["/bin/busybox", "true"], seccomp));
+        connection.launch(pod.clone());
         let launched = begin.elapsed();
         let FromShim::Exited(_) = connection.receive() else { panic!("no exit") };
         let exited = begin.elapsed();

@@ -61,6 +61,9 @@ pub struct Launch {
     pub network: Network,
     /// Cgroups the shim itself moves to. They exist already.
     pub shim_cgroups: Vec<ShimCgroup>,
+    /// What containers may mount, unique by name.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
     /// The container.
     pub container: Container,
 }
@@ -73,6 +76,26 @@ pub enum Network {
     None,
     /// The host's.
     Host,
+}
+
+/// What containers may mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// The volume's name.
+    pub name: String,
+    /// Where it is.
+    pub source: VolumeSource,
+}
+
+/// Where a volume is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeSource {
+    /// At an absolute path of the host, with all that is mounted below it.
+    Path(String),
+    /// In memory, this many bytes at most.
+    Tmpfs(u64),
 }
 
 /// A container to launch.
@@ -110,6 +133,9 @@ pub struct Container {
     /// filesystem's: names and contents.
     #[serde(default)]
     pub etc: Vec<(String, String)>,
+    /// Volumes to mount, in this order.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
     /// Cgroups to make and join, in this order.
     pub cgroups: Vec<Cgroup>,
     /// Where output goes.
@@ -181,6 +207,18 @@ impl<'de> Deserialize<'de> for Bytes {
         }
         deserializer.deserialize_bytes(AnyBytes)
     }
+}
+
+/// A volume mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The name of a volume of the pod.
+    pub volume: String,
+    /// Absolute path inside; what is missing of it is made.
+    pub path: String,
+    /// Whether writes are refused.
+    pub read_only: bool,
 }
 
 /// A cgroup to make, limit and join. Removed at the end.
@@ -398,6 +436,10 @@ steps! {
     EnterCgroupNamespace => "enter a cgroup namespace for",
     /// Mounts cannot be made private.
     MakeMountsPrivate => "make mounts private below",
+    /// What is to be mounted cannot be opened.
+    OpenVolume => "open volume",
+    /// A tmpfs cannot be made.
+    MakeTmpfs => "make tmpfs for",
     /// The overlay cannot be mounted.
     MountOverlay => "mount overlay on",
     /// The root cannot be changed to the overlay.
@@ -414,6 +456,10 @@ steps! {
     ProtectPath => "make read-only",
     /// The host's root cannot be detached.
     DetachHostRoot => "detach the host's root from",
+    /// The place of a mount can be neither found nor made in the root.
+    MakeMountTarget => "make mount target",
+    /// A volume cannot be mounted.
+    MountVolume => "mount volume on",
     /// The hostname cannot be set.
     SetHostname => "set hostname",
     /// The loopback device cannot be brought up.

@@ -221,6 +221,34 @@ pub(crate) fn enter_cgroup_namespace() -> Result<(), Errno> {
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
 }
 
+/// Sets and clears flags (`MOUNT_ATTR_*`) of a mount and of all below it, and
+/// makes them private. Linux 5.12.
+pub(crate) fn set_mount_attributes(
+    tree: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a C string and the kernel reads a mount_attr of the
+    // size given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
 /// Brings up the loopback device of the current network namespace.
 pub(crate) fn raise_loopback(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     /// `struct ifreq` for SIOCSIFFLAGS: a name, flags, and the rest of a union.

@@ -42,6 +42,7 @@ pub(super) async fn request(
             Network::None | Network::Interfaces { .. } => ShimNetwork::None,
         },
         shim_cgroups: surroundings.shim_cgroups.clone(),
+        volumes: Vec::new(),
         container: self::container(surroundings, filters, spec, container).await?,
     })
 }
@@ -94,6 +95,7 @@ async fn container(
         nofile: spec.limits.nofile,
         nice: spec.limits.nice,
         oom_score_adj: spec.limits.oom_score_adj,
+        mounts: Vec::new(),
         cgroups,
         // The host may have none.
         etc: etc::files(pod.name.as_str(), &pod.network, |name| {

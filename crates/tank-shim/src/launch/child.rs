@@ -14,6 +14,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use tank_shim::protocol::Step;
 
 use super::plan::Plan;
+use super::volumes;
 use crate::syscall;
 
 /// What in `/dev` is made, in this order; errors name an entry.
@@ -144,7 +145,7 @@ impl Drop for NeverUnwind {
 }
 
 /// Makes a result of the kernel's say what failed.
-trait At<T> {
+pub(super) trait At<T> {
     /// At this step.
     fn at(self, step: Step) -> Result<T, Stumble>;
     /// At this step, with this one of its objects.
@@ -181,6 +182,9 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     change_root(plan)?;
     mount_kernel_file_systems(plan)?;
     hide_the_host(plan)?;
+    // Before the volumes: one may lie over the devices.
+    redirect_stdin().at(Step::SetUpStdio)?;
+    volumes::mount(&plan.mounts, plan.privileged)?;
     set_names(plan)?;
     redirect_and_close(plan)?;
     enter_working_dir(plan)?;
@@ -226,6 +230,7 @@ fn write_own_oom_score(adj: &str) -> Result<(), Errno> {
 fn change_root(plan: &Plan) -> Result<(), Stumble> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
+    volumes::open(&plan.mounts)?;
     open_rootfs_here(plan).at(Step::OpenRootfs)?;
     let flags = no_devices(plan);
     rustix::mount::mount(c"overlay", c"root", c"overlay", flags, Some(&*plan.overlay_options))
@@ -359,10 +364,10 @@ fn raise_loopback() -> Result<(), Errno> {
     syscall::raise_loopback(socket.as_fd())
 }
 
-/// Sets up the three standard descriptors and closes all others but the report.
-/// After this no link through `/proc/self/fd` can lead out of the container.
+/// Sets up standard output and error and closes all but them, standard input
+/// and the report. After this no link through `/proc/self/fd` can lead out of
+/// the container.
 fn redirect_and_close(plan: &Plan) -> Result<(), Stumble> {
-    redirect_stdin().at(Step::SetUpStdio)?;
     for (index, output) in plan.output.iter().flatten().enumerate() {
         let number = if index == 0 { 1 } else { 2 };
         syscall::duplicate_to(output.as_fd(), number, true).at_nth(Step::SetUpStdio, 1 + index)?;

@@ -4,6 +4,7 @@
 mod child;
 mod etc;
 mod plan;
+mod volumes;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,7 +1,7 @@
 //! Everything a container's first process needs, allocated and opened before
 //! the clone, so that between clone and exec it only calls the kernel.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,6 +12,7 @@ use rustix::thread::CapabilitySet;
 use tank_shim::protocol::{Container, Failure, Join, Launch, Network, Seccomp, Step};
 
 use super::child::Stumble;
+use super::volumes::{self, MountPlan};
 use super::{failure, failure_of};
 use crate::syscall::{CStrings, SECCOMP_INSTRUCTION_BYTES};
 
@@ -36,6 +37,8 @@ pub(super) struct Plan {
     pub(super) rootfs_fd: Option<OwnedFd>,
     /// The overlay's options.
     pub(super) overlay_options: CString,
+    /// The volumes' mounts, in the order in which they are made.
+    pub(super) mounts: Vec<MountPlan>,
     /// The hostname.
     pub(super) hostname: String,
     /// Whether the network namespace is new.
@@ -111,6 +114,7 @@ impl Plan {
             rootfs: c_string("rootfs", &container.rootfs)?,
             rootfs_fd: Some(rootfs_fd),
             overlay_options: c_string("rootfs", &overlay_options)?,
+            mounts: volumes::plan(&launch.volumes, &container.mounts)?,
             hostname: launch.hostname.clone(),
             new_network,
             working_dir: c_string("working_dir", &container.working_dir)?,
@@ -162,6 +166,10 @@ impl Plan {
             Step::OpenRootfs => lossy(&self.rootfs),
             Step::JoinCgroup => self.join_paths.get(stumble.index).cloned().unwrap_or_default(),
             Step::SetHostname => self.hostname.clone(),
+            Step::OpenVolume => self.mount_object(stumble.index, MountPlan::source),
+            Step::MakeTmpfs | Step::MakeMountTarget | Step::MountVolume => {
+                self.mount_object(stumble.index, MountPlan::path)
+            }
             Step::MakeWorkingDir => {
                 self.working_dir_parts.get(stumble.index).map(lossy).unwrap_or_default()
             }
@@ -174,6 +182,12 @@ impl Plan {
             step => super::child::object(step, stumble.index)
                 .map_or_else(|| self.command(), str::to_owned),
         }
+    }
+
+    /// Something of a mount.
+    fn mount_object(&self, index: usize, object: impl Fn(&MountPlan) -> &CStr) -> String {
+        let object = self.mounts.get(index).map(object).unwrap_or_default();
+        object.to_string_lossy().into_owned()
     }
 
     /// The command as it was asked for.
@@ -293,7 +307,7 @@ fn parents_and_self(path: &str) -> Result<Vec<CString>, Failure> {
     ends.chain([path.len()]).map(|end| c_string("working_dir", &path[..end])).collect()
 }
 
-fn c_string(field: &str, string: &str) -> Result<CString, Failure> {
+pub(super) fn c_string(field: &str, string: &str) -> Result<CString, Failure> {
     CString::new(string).map_err(|_| Failure::new(Step::CheckContainer, field, libc::EINVAL))
 }
 

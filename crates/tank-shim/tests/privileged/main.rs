@@ -9,3 +9,4 @@ mod launch;
 mod limits;
 mod output;
 mod scene;
+mod volumes;

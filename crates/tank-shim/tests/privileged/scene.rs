@@ -90,6 +90,7 @@ impl Scene {
             hostname: "web".into(),
             network: Network::None,
             shim_cgroups: Vec::new(),
+            volumes: Vec::new(),
             container: Container {
                 name: "app".into(),
                 rootfs: path_string(&self.rootfs()),
@@ -103,6 +104,7 @@ impl Scene {
                 nofile: None,
                 nice: None,
                 oom_score_adj: None,
+                mounts: Vec::new(),
                 cgroups: Vec::new(),
                 log: Log { path: path_string(&self.log_path()), bytes_max: 1 << 20 },
                 capabilities: DEFAULT_CAPABILITIES,

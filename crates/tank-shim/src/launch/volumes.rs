@@ -1,0 +1,279 @@
+//! Mounts a pod's volumes into a container: opens what is to be mounted while
+//! the host is in sight, and mounts it when nothing of the host is left that a
+//! path could lead to. Never decides what a volume is, and never removes one.
+//!
+//! A target is a descriptor from its first look-up to the mount, so that who
+//! swaps a directory for a link meanwhile (CVE-2021-30465) gains nothing. The
+//! look-up stays in the root, whatever links there are, and follows none of
+//! `/proc`'s, which lead to the host's through open descriptors.
+
+use std::cell::OnceCell;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use tank_shim::protocol::{Failure, Mount, Step, Volume, VolumeSource};
+
+use super::child::{At, Stumble};
+use super::plan::c_string;
+use crate::syscall;
+
+/// How often a look-up is tried that renames and mounts have got in the way of.
+const LOOK_UPS_MAX: usize = 128;
+
+/// The name of `/proc`'s file system (`include/uapi/linux/magic.h`).
+const PROC_MAGIC: u64 = 0x9fa0;
+
+/// A mount, with all strings that it takes.
+pub(super) struct MountPlan {
+    source: Source,
+    /// The path inside and its parents, outermost first.
+    steps: Vec<PathStep>,
+    is_read_only: bool,
+    /// What is to be mounted, from [`open`] on.
+    tree: OnceCell<OwnedFd>,
+}
+
+enum Source {
+    /// A path of the host.
+    Path(CString),
+    /// A new tmpfs; its size.
+    Tmpfs(CString),
+    /// The tmpfs that an earlier mount, the one of this number, has made.
+    SameAs(usize),
+}
+
+/// A path from the root on, and the last name in it.
+struct PathStep {
+    path: CString,
+    name: CString,
+}
+
+impl MountPlan {
+    /// Where it goes, for errors.
+    pub(super) fn path(&self) -> &CStr {
+        self.steps.last().map_or(c"/", |step| &step.path)
+    }
+
+    /// Where it comes from, for errors.
+    pub(super) fn source(&self) -> &CStr {
+        match &self.source {
+            Source::Path(path) => path,
+            Source::Tmpfs(_) | Source::SameAs(_) => self.path(),
+        }
+    }
+}
+
+/// Allocates what [`open`] and [`mount`] need.
+pub(super) fn plan(volumes: &[Volume], mounts: &[Mount]) -> Result<Vec<MountPlan>, Failure> {
+    let plan = |(index, mount): (usize, &Mount)| {
+        let named = volumes.iter().find(|volume| volume.name == mount.volume);
+        let Some(volume) = named else { return Err(faulty("mounts")) };
+        let first = mounts[..index].iter().position(|earlier| earlier.volume == mount.volume);
+        let source = match (&volume.source, first) {
+            (VolumeSource::Path(path), _) => Source::Path(c_string("volumes", path)?),
+            (VolumeSource::Tmpfs(_), Some(first)) => Source::SameAs(first),
+            (VolumeSource::Tmpfs(bytes), None) => {
+                Source::Tmpfs(c_string("volumes", &bytes.to_string())?)
+            }
+        };
+        let steps = steps(&mount.path)?;
+        let tree = OnceCell::new();
+        Ok(MountPlan { source, steps, is_read_only: mount.read_only, tree })
+    };
+    mounts.iter().enumerate().map(plan).collect()
+}
+
+/// `/a//b/` as `/a` and `/a/b`.
+fn steps(path: &str) -> Result<Vec<PathStep>, Failure> {
+    let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+    if !path.starts_with('/') || names.is_empty() || names.contains(&"..") {
+        return Err(faulty("mounts"));
+    }
+    let mut path = String::new();
+    let step = |name: &&str| {
+        path.extend(["/", name]);
+        Ok(PathStep { path: c_string("mounts", &path)?, name: c_string("mounts", name)? })
+    };
+    names.iter().map(step).collect()
+}
+
+fn faulty(field: &str) -> Failure {
+    Failure::new(Step::CheckContainer, field, libc::EINVAL)
+}
+
+/// Opens what is to be mounted, as long as paths are the host's. All of it is
+/// in no mount namespace until it is mounted.
+pub(super) fn open(mounts: &[MountPlan]) -> Result<(), Stumble> {
+    for (index, mount) in mounts.iter().enumerate() {
+        let tree = match &mount.source {
+            Source::Path(path) => open_path(path).at_nth(Step::OpenVolume, index)?,
+            Source::Tmpfs(size) => make_tmpfs(size).at_nth(Step::MakeTmpfs, index)?,
+            Source::SameAs(_) => continue,
+        };
+        // Each is opened once, so that there is none to be replaced.
+        let _ = mount.tree.set(tree);
+    }
+    Ok(())
+}
+
+fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(CWD, path, flags)
+}
+
+/// A file system in memory, for any user as `/tmp` is.
+fn make_tmpfs(size: &CStr) -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, c"size", size)?;
+    rustix::mount::fsconfig_set_string(&context, c"mode", c"1777")?;
+    rustix::mount::fsconfig_create(&context)?;
+    // As docker has it: what is written there cannot be executed.
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Mounts what has been opened. The host's root must be gone: as long as it
+/// lies on top of the new one, `/..` leads to it, RESOLVE_IN_ROOT or not.
+pub(super) fn mount(mounts: &[MountPlan], is_privileged: bool) -> Result<(), Stumble> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(c"/", path, Mode::empty()).at(Step::MakeMountTarget)?;
+    for (index, mount) in mounts.iter().enumerate() {
+        let again = match mount.source {
+            Source::SameAs(first) => {
+                Some(open_again(&mounts[first]).at_nth(Step::MountVolume, index)?)
+            }
+            Source::Path(_) | Source::Tmpfs(_) => None,
+        };
+        let tree = again.as_ref().or_else(|| mount.tree.get()).ok_or(Errno::BADF);
+        let tree = tree.at_nth(Step::MountVolume, index)?.as_fd();
+        restrict(tree, mount, is_privileged).at_nth(Step::MountVolume, index)?;
+        let is_directory = is_directory(tree).at_nth(Step::MountVolume, index)?;
+        let target = target(&root, &mount.steps, is_directory);
+        let target = target.at_nth(Step::MakeMountTarget, index)?;
+        check(tree, &root, &target).at_nth(Step::MountVolume, index)?;
+        attach(tree, &target).at_nth(Step::MountVolume, index)?;
+    }
+    Ok(())
+}
+
+/// One more mount of a file system that is mounted by now: before, only kernels
+/// from 6.15 on would make it.
+fn open_again(first: &MountPlan) -> Result<OwnedFd, Errno> {
+    let tree = first.tree.get().ok_or(Errno::BADF)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(tree, c"", flags)
+}
+
+/// Whatever a volume has below it: no programs that change the user, no devices
+/// unless privileged, and no writing unless asked for.
+fn restrict(tree: BorrowedFd<'_>, mount: &MountPlan, is_privileged: bool) -> Result<(), Errno> {
+    let no_devices = if is_privileged { 0 } else { libc::MOUNT_ATTR_NODEV };
+    let always = libc::MOUNT_ATTR_NOSUID | no_devices;
+    let read_only = libc::MOUNT_ATTR_RDONLY;
+    match (mount.is_read_only, &mount.source) {
+        (true, _) => syscall::set_mount_attributes(tree, always | read_only, 0),
+        // The first mount may have been a read-only one.
+        (false, Source::SameAs(_)) => syscall::set_mount_attributes(tree, always, read_only),
+        // What the host has read-only stays so.
+        (false, _) => syscall::set_mount_attributes(tree, always, 0),
+    }
+}
+
+fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mode = rustix::fs::fstat(fd)?.st_mode;
+    Ok(FileType::from_raw_mode(mode) == FileType::Directory)
+}
+
+/// Finds a path in the root, or makes what is missing of it: directories, and
+/// at its end a file for what is none.
+fn target(root: &OwnedFd, steps: &[PathStep], is_directory: bool) -> Result<OwnedFd, Errno> {
+    let mut parent: Option<OwnedFd> = None;
+    for (index, step) in steps.iter().enumerate() {
+        let found = match look_up(root, &step.path) {
+            Err(Errno::NOENT) => {
+                let is_file = index + 1 == steps.len() && !is_directory;
+                make(parent.as_ref().unwrap_or(root), &step.name, is_file)?;
+                look_up(root, &step.path)?
+            }
+            found => found?,
+        };
+        parent = Some(found);
+    }
+    parent.ok_or(Errno::INVAL)
+}
+
+/// A path below the root, and never out of it.
+fn look_up(root: &OwnedFd, path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut result = Err(Errno::AGAIN);
+    for _ in 0..LOOK_UPS_MAX {
+        result = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve);
+        if !matches!(result, Err(Errno::AGAIN)) {
+            break;
+        }
+    }
+    result
+}
+
+/// Makes one entry. Neither call follows a link at the end of a path.
+fn make(parent: &OwnedFd, name: &CStr, is_file: bool) -> Result<(), Errno> {
+    let made = if is_file {
+        let mode = Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(parent, name, FileType::RegularFile, mode, 0)
+    } else {
+        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
+    };
+    // Who else has made it may have: what it is shows when it is looked up.
+    if made == Err(Errno::EXIST) { Ok(()) } else { made }
+}
+
+/// Refuses what a link in an image can lead to and no volume may cover: what
+/// tells programs of the kernel, and the root, on which a mount would not show.
+/// For a file on a directory and the reverse, the kernel has no word of its own.
+fn check(tree: BorrowedFd<'_>, root: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
+    let is_proc = rustix::fs::fstatfs(target)?.f_type as u64 == PROC_MAGIC;
+    let place = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    if is_proc || place(root.as_fd())? == place(target.as_fd())? {
+        return Err(Errno::PERM);
+    }
+    match (is_directory(tree)?, is_directory(target.as_fd())?) {
+        (true, false) => Err(Errno::NOTDIR),
+        (false, true) => Err(Errno::ISDIR),
+        _ => Ok(()),
+    }
+}
+
+fn attach(tree: BorrowedFd<'_>, target: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_walked_in_one_spelling() {
+        let steps = steps("/a//b/./c/").unwrap();
+        let walked: Vec<_> = steps.iter().map(|step| (&*step.path, &*step.name)).collect();
+        assert_eq!(walked, [(c"/a", c"a"), (c"/a/b", c"b"), (c"/a/b/c", c"c")]);
+    }
+
+    #[test]
+    fn a_path_that_is_none_is_refused() {
+        for path in ["", "/", "/./", "a", "/..", "/a/../b", "/a\0"] {
+            assert!(steps(path).is_err(), "{path:?}");
+        }
+    }
+}
