@@ -7,10 +7,10 @@
      host_pid,
      %% Pods
      name, restart, always, on_failure, never, network, none, nics, dns, mode, macvlan, bridge,
-     ipvlan, parent, auto, ip, dhcp, ipam, gateway, volumes, source, managed, containers, image,
-     rootfs, command, args, env, working_dir, user, tty, mounts, volume, path, read_only, limits,
-     memory, memory_swap, unlimited, pids, cpu, cpu_shares, nofile, nice, oom_score_adj, cap_add,
-     cap_drop, all, seccomp, default, unconfined, privileged,
+     ipvlan, parent, auto, ip, dhcp, ipam, gateway, volumes, source, managed, tmpfs, containers,
+     image, rootfs, command, args, env, working_dir, user, tty, mounts, volume, path, read_only,
+     limits, memory, memory_swap, unlimited, pids, cpu, cpu_shares, nofile, nice, oom_score_adj,
+     cap_add, cap_drop, all, seccomp, default, unconfined, privileged,
      %% Status
      status, starting, running, stopping, backing_off, terminal, retries, phase, launching,
      restarting, deleting, sweeping, waiting, done, reason, last_exit, last_exit_at_ms,

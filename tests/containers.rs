@@ -2,6 +2,8 @@
 //! its client dies, and how failures to start are told. Needs root.
 
 mod support;
+#[path = "containers/volumes.rs"]
+mod volumes;
 
 use std::path::Path;
 

@@ -178,7 +178,11 @@ fn network() -> impl Strategy<Value = Network> {
 }
 
 fn volumes() -> impl Strategy<Value = Vec<Volume>> {
-    let source = prop_oneof![Just(VolumeSource::Managed), path().prop_map(VolumeSource::Host)];
+    let source = prop_oneof![
+        Just(VolumeSource::Managed),
+        path().prop_map(VolumeSource::Host),
+        limit().prop_map(VolumeSource::Tmpfs)
+    ];
     btree_map(name(), source, 0..3).prop_map(|volumes| {
         volumes.into_iter().map(|(name, source)| Volume { name, source }).collect()
     })

@@ -3,8 +3,14 @@ defmodule Tank.Mount do
   A pod's volume mounted into a container.
 
     * `:volume` - the name of a `Tank.Volume` of the same pod
-    * `:path` - where it appears in the container: absolute, below `/`, and without `..`
-    * `:read_only` - whether writes are refused; `false` by default
+    * `:path` - where it appears in the container: absolute, below `/`, and without `..`. What is
+      missing of it is made. Links of the image are followed, but never out of its root file system
+    * `:read_only` - whether writes are refused, also to what is mounted below; `false` by default
+
+  Mounts are made from the outermost path to the innermost, so one may lie in another. A volume that
+  is a file (`{:host, path}`) is mounted on a file. `/dev` itself, and `/proc` with all below it, are
+  the container's own and refused as `:unsupported`. No volume has programs with set-user-id, or
+  devices, that work; in a `:tmpfs` nothing can be executed.
 
       iex> Tank.Mount.new(volume: "data", path: "/var/lib/data")
       {:ok, %Tank.Mount{volume: "data", path: "/var/lib/data", read_only: false}}

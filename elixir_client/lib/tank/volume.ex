@@ -1,13 +1,27 @@
 defmodule Tank.Volume do
   @moduledoc """
-  Storage of a pod that outlives its runs.
+  What a pod's containers may mount.
 
     * `:name` - unique in the pod; mounts refer to it
-    * `:source` - `:managed` (a directory that Tank owns, the default) or `{:host, path}`, an
-      absolute path on the host
+    * `:source` - where the data is:
+
+  | `:source` | What it is | How long it lasts |
+  |---|---|---|
+  | `:managed` | a directory of the pod's own, `DATA_DIR/volumes/POD/VOLUME`; the default | until somebody removes it |
+  | `{:host, path}` | an absolute path on the host, a directory or a file that is there, with all that is mounted below it | as the host has it |
+  | `{:tmpfs, bytes}` | memory, so many bytes at most, that counts towards the memory limit; `:tmpfs` is 64 MiB | as long as the run |
+
+  A managed volume is made when a container first mounts it, with what the image has at that path in
+  it: files, owners and modes. Where the image has nothing it belongs to the container's user. It
+  survives restarts, another spec and a reboot. `Tank.delete/1` leaves it where it is, and a pod of
+  that name finds it again; to be rid of the data, remove the directory when there is no such pod. No
+  other user of the host can look into it.
 
       iex> Tank.Volume.new(name: "data")
       {:ok, %Tank.Volume{name: "data", source: :managed}}
+
+      iex> Tank.Volume.new(name: "scratch", source: :tmpfs)
+      {:ok, %Tank.Volume{name: "scratch", source: {:tmpfs, 67_108_864}}}
   """
 
   alias Tank.Spec
@@ -15,7 +29,9 @@ defmodule Tank.Volume do
   @enforce_keys [:name]
   defstruct name: nil, source: :managed
 
-  @type source :: :managed | {:host, Path.t()}
+  @tmpfs_bytes_default 64 * 1024 * 1024
+
+  @type source :: :managed | {:host, Path.t()} | {:tmpfs, bytes :: pos_integer()}
   @type t :: %__MODULE__{name: String.t(), source: source()}
 
   @doc "Builds a volume from a map or keyword, or says which rule it breaks."
@@ -34,6 +50,12 @@ defmodule Tank.Volume do
       not Spec.absolute?(path) -> {:error, {:host_path_not_absolute, path}}
       true -> {:ok, source}
     end
+  end
+
+  defp source(:tmpfs), do: {:ok, {:tmpfs, @tmpfs_bytes_default}}
+
+  defp source({:tmpfs, bytes} = source) do
+    if Spec.positive?(bytes), do: {:ok, source}, else: {:error, {:invalid_source, source}}
   end
 
   defp source(value), do: {:error, {:invalid_source, value}}

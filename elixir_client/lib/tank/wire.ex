@@ -15,7 +15,7 @@ defmodule Tank.Wire do
   @requests [:start, :stop, :kill, :host_pid]
   @pods [:name, :restart, :always, :on_failure, :never, :network, :none, :nics, :dns, :mode] ++
           [:macvlan, :bridge, :ipvlan, :parent, :auto, :ip, :dhcp, :ipam, :gateway, :volumes] ++
-          [:source, :managed, :containers, :image, :rootfs, :command, :args, :env] ++
+          [:source, :managed, :tmpfs, :containers, :image, :rootfs, :command, :args, :env] ++
           [:working_dir, :user, :tty, :mounts, :volume, :path, :read_only, :limits, :memory] ++
           [:memory_swap, :unlimited, :pids, :cpu, :cpu_shares, :nofile, :nice, :oom_score_adj] ++
           [:cap_add, :cap_drop, :all, :seccomp, :default, :unconfined, :privileged]

@@ -126,6 +126,7 @@ fn volume(volume: &Volume) -> Term<'_> {
     let source = match &volume.source {
         VolumeSource::Managed => Term::atom("managed"),
         VolumeSource::Host(path) => tagged("host", path),
+        VolumeSource::Tmpfs(bytes) => Term::Tuple(vec![Term::atom("tmpfs"), (*bytes).into()]),
     };
     map([("name", volume.name.as_str().into()), ("source", source)])
 }

@@ -254,7 +254,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// Storage that outlives a run.
+/// What the containers of a pod may mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Unique in the pod.
@@ -268,8 +268,15 @@ pub struct Volume {
 pub enum VolumeSource {
     /// A directory that Tank owns.
     Managed,
-    /// An absolute path on the host.
+    /// An absolute path on the host: a directory or a file that is there.
     Host(String),
+    /// Memory, so many bytes at most, which is gone when the run is.
+    Tmpfs(u64),
+}
+
+impl VolumeSource {
+    /// Bytes of a tmpfs whose size is not given.
+    pub const TMPFS_BYTES_DEFAULT: u64 = 64 << 20;
 }
 
 /// A pod's network.

@@ -401,12 +401,29 @@ fn volume(term: &Term<'_>) -> Result<Volume> {
 }
 
 fn source(value: &Term<'_>) -> Result<VolumeSource> {
-    let invalid = || SpecError::of("invalid_source", value, "is neither managed nor {host, path}");
-    if value.is_atom("managed") {
-        return Ok(VolumeSource::Managed);
+    let invalid = || {
+        let rule = "is none of managed, {host, path}, tmpfs, and {tmpfs, bytes} with a positive \
+                    integer below 2^63";
+        SpecError::of("invalid_source", value, rule)
+    };
+    match value {
+        Term::Atom(word) if word == "managed" => return Ok(VolumeSource::Managed),
+        Term::Atom(word) if word == "tmpfs" => {
+            return Ok(VolumeSource::Tmpfs(VolumeSource::TMPFS_BYTES_DEFAULT));
+        }
+        _ => {}
     }
-    let Some([tag, path]) = value.as_tuple() else { return Err(invalid()) };
-    let path_text = text(path).filter(|_| tag.is_atom("host")).ok_or_else(invalid)?;
+    match value.as_tuple() {
+        Some([tag, path]) if tag.is_atom("host") => host_path(path, invalid),
+        Some([tag, bytes]) if tag.is_atom("tmpfs") => {
+            positive(bytes).map(VolumeSource::Tmpfs).ok_or_else(invalid)
+        }
+        _ => Err(invalid()),
+    }
+}
+
+fn host_path(path: &Term<'_>, invalid: impl FnOnce() -> SpecError) -> Result<VolumeSource> {
+    let path_text = text(path).ok_or_else(invalid)?;
     match path_text.starts_with('/') {
         true => Ok(VolumeSource::Host(path_text)),
         false => Err(SpecError::of("host_path_not_absolute", path, "is not an absolute path")),

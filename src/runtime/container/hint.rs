@@ -35,6 +35,26 @@ pub(super) fn of(step: Step, errno: i32) -> Option<&'static str> {
             "the kernel refuses the value; for cpu, quota and period are microseconds, the period \
              1000 to 1000000 and the quota at least 1000"
         }
+        (Step::OpenVolume, Errno::NOENT | Errno::NOTDIR) => {
+            "{:host, path} names a directory or a file that is there: make it first, Tank does not"
+        }
+        (Step::MakeMountTarget, Errno::NOENT | Errno::LOOP) => {
+            "a part of the path is a link that leads nowhere in the container's root file system, \
+             or is in a file system in which nothing can be made: mount at what the link names"
+        }
+        (Step::MakeMountTarget, Errno::ROFS) => {
+            "the path is in a read-only volume: make its directory there first"
+        }
+        (Step::MountVolume, Errno::PERM) => {
+            "the path leads, through a link in the root file system, to /proc or to the root itself"
+        }
+        (Step::MountVolume, Errno::NOTDIR) => {
+            "the volume is a directory, and what the root file system has at the path is none"
+        }
+        (Step::MountVolume, Errno::ISDIR) => {
+            "the volume is a file, and what the root file system has at the path is a directory"
+        }
+        (Step::MountVolume, Errno::NOSYS) => "volumes need Linux 5.12 or later",
         (Step::MakeDirectory | Step::OpenLog, Errno::NOSPC) => "make room on that file system",
         _ => return None,
     })

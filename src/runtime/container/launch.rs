@@ -2,17 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use tank_shim::protocol::{Container, Launch, Log, Network as ShimNetwork};
+use tank_shim::protocol::{
+    self as shim_protocol, Container, Launch, Log, Network as ShimNetwork, Step,
+};
 
 use crate::core::event::Incarnation;
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::{ContainerSpec, Image, Name, Network, PodSpec};
+use crate::core::spec::{
+    ContainerSpec, Image, Mount, Name, Network, PodSpec, Volume, VolumeSource,
+};
 
 use crate::os_words::os_words;
 
 use super::confinement::{self, Filters};
 use super::user::{Accounts, User};
-use super::{Surroundings, etc};
+use super::{Surroundings, etc, volumes};
 
 /// Bytes of a container's log file before it is put aside.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -42,7 +46,7 @@ pub(super) async fn request(
             Network::None | Network::Interfaces { .. } => ShimNetwork::None,
         },
         shim_cgroups: surroundings.shim_cgroups.clone(),
-        volumes: Vec::new(),
+        volumes: volumes::told(&surroundings.data_dir, spec),
         container: self::container(surroundings, filters, spec, container).await?,
     })
 }
@@ -95,7 +99,7 @@ async fn container(
         nofile: spec.limits.nofile,
         nice: spec.limits.nice,
         oom_score_adj: spec.limits.oom_score_adj,
-        mounts: Vec::new(),
+        mounts: mounts(spec),
         cgroups,
         // The host may have none.
         etc: etc::files(pod.name.as_str(), &pod.network, |name| {
@@ -120,6 +124,51 @@ fn user(rootfs: &str, spec: &ContainerSpec) -> Result<User, String> {
     accounts.find(spec.user.as_deref())
 }
 
+/// A container's mounts from the outermost path in, as docker and podman order
+/// them, so that one in another is not hidden by it.
+fn mounts(spec: &ContainerSpec) -> Vec<shim_protocol::Mount> {
+    let mut mounts: Vec<&Mount> = spec.mounts.iter().collect();
+    mounts.sort_by_key(|mount| names(&mount.path).count());
+    let told = |mount: &Mount| shim_protocol::Mount {
+        volume: mount.volume.to_string(),
+        path: mount.path.clone(),
+        read_only: mount.read_only,
+    };
+    mounts.into_iter().map(told).collect()
+}
+
+/// What in a spec a launch could not do, where a volume or a mount was in the way.
+pub(super) fn field_of(spec: &PodSpec, failure: &shim_protocol::Failure) -> Option<String> {
+    let object = failure.object.as_str();
+    match failure.step {
+        Step::OpenVolume => {
+            let is_it = |volume: &Volume| volume.source == VolumeSource::Host(object.to_owned());
+            let index = spec.volumes.iter().position(is_it)?;
+            Some(format!("volumes[{index}].source"))
+        }
+        Step::MakeTmpfs | Step::MakeMountTarget | Step::MountVolume => {
+            let is_it = |mount: &Mount| names(&mount.path).eq(names(object));
+            let index = spec.containers.first()?.mounts.iter().position(is_it)?;
+            Some(format!("containers[0].mounts[{index}].path"))
+        }
+        _ => None,
+    }
+}
+
+/// Why nothing can be mounted at a path, where that is so.
+pub(super) fn mount_refusal(path: &str) -> Option<&'static str> {
+    let mut names = names(path);
+    match (names.next()?, names.next()) {
+        ("proc", _) => Some("/proc is the container's own, and so is all below it"),
+        ("dev", None) => Some("/dev is the container's own: mount below it"),
+        _ => None,
+    }
+}
+
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|name| !matches!(*name, "" | "."))
+}
+
 /// The environment from nothing: what a login would set, then the spec's own.
 fn environment(spec: &ContainerSpec, home: Option<&str>) -> Vec<String> {
     let defaults = [("PATH", PATH_DEFAULT), ("HOME", home.unwrap_or("/"))];
@@ -135,4 +184,19 @@ pub(super) fn log_dir(surroundings: &Surroundings, pod: &Name) -> PathBuf {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_mounted_over_what_is_the_containers_own() {
+        for path in ["/proc", "//proc/", "/proc/sys/kernel", "/./proc", "/dev", "/dev/."] {
+            assert!(mount_refusal(path).is_some(), "{path}");
+        }
+        for path in ["/dev/shm", "/sys", "/process", "/data/proc", "/devices"] {
+            assert_eq!(mount_refusal(path), None, "{path}");
+        }
+    }
 }

@@ -33,6 +33,7 @@ mod run;
 mod run_dir;
 mod shim;
 mod user;
+mod volumes;
 
 use confinement::Filters;
 pub use leftover::{Leftover, find as leftovers};
@@ -44,7 +45,7 @@ const TELL_PATIENCE: Duration = Duration::from_secs(5);
 /// What every run needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
-    /// State that outlives a reboot: logs.
+    /// State that outlives a reboot: logs and managed volumes.
     pub data_dir: PathBuf,
     /// State that does not: a directory a run.
     pub run_dir: PathBuf,
@@ -238,8 +239,10 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
     if matches!(spec.network, Network::Interfaces { .. }) {
         return unsupported("network.nics", "only :none and :host can run yet");
     }
-    if !spec.volumes.is_empty() {
-        return unsupported("volumes", "volumes cannot be mounted yet");
+    for (index, mount) in container.mounts.iter().enumerate() {
+        if let Some(what) = launch::mount_refusal(&mount.path) {
+            return unsupported(&format!("containers[0].mounts[{index}].path"), what);
+        }
     }
     if container.tty {
         return unsupported("containers[0].tty", "terminals cannot be attached yet");

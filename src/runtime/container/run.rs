@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -29,7 +30,7 @@ use crate::runtime::{Events, StartOrder};
 use super::confinement::Filters;
 use super::hint;
 use super::shim::Shim;
-use super::{Surroundings, launch, leftover, run_dir};
+use super::{Surroundings, launch, leftover, run_dir, volumes};
 
 /// How long a shim may take for what needs no patience (a kill, its own end)
 /// before it is taken for stuck and killed.
@@ -164,9 +165,10 @@ impl Context {
             () = cancelled(orders) => return Err(self.cancelled()),
         };
         let container = request.container.name.clone();
+        self.make_volumes(spec, &request, orders).await?;
         let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
-            launched = self.ask(&mut shim, ToShim::Launch(Box::new(request))) => {
+            launched = self.ask(&mut shim, spec, request) => {
                 launched.map_err(|failure| failure.at(Place::Container, container))
             }
             () = cancelled(orders) => Err(self.cancelled()),
@@ -175,6 +177,41 @@ impl Context {
             shim.kill();
         }
         Ok((shim, launched?))
+    }
+
+    /// Makes the managed volumes that are not there yet, off the loop's thread:
+    /// an image may have much for them.
+    async fn make_volumes(
+        &self,
+        spec: &PodSpec,
+        request: &shim_protocol::Launch,
+        orders: &mut Orders,
+    ) -> Result<(), Failure> {
+        let wanted = volumes::wanted(&self.surroundings.data_dir, spec, request);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let unwanted = Unwanted::default();
+        let is_unwanted = Arc::clone(&unwanted.0);
+        let mut making = tokio::task::spawn_blocking(move || volumes::make(&wanted, &is_unwanted));
+        let made = tokio::select! {
+            made = &mut making => made.expect("making volumes does not panic"),
+            () = cancelled(orders) => {
+                drop(unwanted);
+                // The next run must not find somebody at work on its volumes.
+                let _ = making.await;
+                return Err(self.cancelled());
+            }
+        };
+        made.map_err(|fault| {
+            let what =
+                format!("{} {}: {}", fault.operation, fault.path.display(), os_words(&fault.error));
+            let failure = self.failure("make_volume", what).at(Place::Path, fault.path.display());
+            match fault.error.raw_os_error() {
+                Some(errno) => failure.at(Place::Errno, errno),
+                None => failure,
+            }
+        })
     }
 
     /// Spawns a shim on the loop's thread, which takes up to a millisecond: one
@@ -204,15 +241,27 @@ impl Context {
     }
 
     /// Asks for the launch and waits for its answer behind the greeting.
-    async fn ask(&self, shim: &mut Shim, request: ToShim) -> Result<i32, Failure> {
+    async fn ask(
+        &self,
+        shim: &mut Shim,
+        spec: &PodSpec,
+        request: shim_protocol::Launch,
+    ) -> Result<i32, Failure> {
         // A shim that dies at once breaks the pipe before it is read: its end,
         // not the broken pipe, is the news.
-        let _ = shim.send(&request).await;
+        let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
         loop {
             match shim.recv().await {
                 Ok(Some(FromShim::Hello(_) | FromShim::Limited(_))) => {}
                 Ok(Some(FromShim::Launched(launched))) => return Ok(launched.host_pid),
-                Ok(Some(FromShim::Failed(failure))) => return Err(self.launch_failure(failure)),
+                Ok(Some(FromShim::Failed(failure))) => {
+                    let field = launch::field_of(spec, &failure);
+                    let failure = self.launch_failure(failure);
+                    return Err(match field {
+                        Some(field) => failure.at(Place::Field, field),
+                        None => failure,
+                    });
+                }
                 Ok(Some(FromShim::Exited(_)) | None) => {
                     let what = "the shim ended before the workload was exec'd";
                     return Err(self.failure("shim", what));
@@ -242,6 +291,17 @@ impl Context {
                 .at(Place::Path, path_of(failure.step, &failure.object))
                 .at(Place::Errno, failure.errno)
         }
+    }
+}
+
+/// Ends what goes on off the loop's thread when dropped: with a start that is
+/// cancelled, and with a program that ends.
+#[derive(Debug, Default)]
+struct Unwanted(Arc<AtomicBool>);
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
