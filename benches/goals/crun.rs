@@ -1,7 +1,9 @@
 //! The peer of a launch: `crun run` of a bundle with the same root filesystem,
-//! namespaces, mounts, masks, capabilities and limits as Tank's own containers.
+//! namespaces, mounts, masks, capabilities, seccomp profile and limits as Tank's
+//! own containers.
 //! It has the root filesystem to itself, without an overlay.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::mount::{MountFlags, UnmountFlags};
+use tank_seccomp::{Circumstances, Machine, Profile};
 
 /// Where the bundle's cgroup is, in every tree.
 const CGROUP: &str = "/tank-bench-crun";
@@ -59,6 +62,16 @@ fn config(rootfs: &Path, argv: &[&str]) -> String {
         .replace("@ARGS@", &quoted.join(", "))
         .replace("@ROOTFS@", &rootfs.display().to_string())
         .replace("@CGROUP@", CGROUP)
+        .replace("@SECCOMP@", &seccomp())
+}
+
+/// The default profile.
+fn seccomp() -> String {
+    let machine = Machine::native().expect("a machine with seccomp programs");
+    let capabilities = BTreeSet::from(["CAP_SYS_CHROOT"]);
+    let circumstances = Circumstances { machine, kernel: (5, 10), capabilities: &capabilities };
+    let profile = Profile::default().resolved(&circumstances);
+    serde_json::to_string(&profile).expect("profiles are JSON")
 }
 
 /// The v1 hugetlb controller, mounted. `crun` 1.8 refuses a machine whose
