@@ -630,7 +630,7 @@ impl Daemon {
             if let Some(deadline) = self.run_until {
                 runtime.run_until(deadline).await;
             }
-            runtime.close();
+            runtime.close().await;
         }
         if let Some(lock) = self.run_dir.take() {
             lock.remove();

@@ -188,7 +188,9 @@ async fn containers(
         stop_grace_ms: options.stop_grace_ms,
     };
     let found = leftovers(&surroundings).await;
-    let leftovers = found.inspect_err(|_| surroundings.cgroups.remove_empty())?;
+    let leftovers = found.inspect_err(|_| {
+        surroundings.cgroups.remove_empty();
+    })?;
     let last = leftovers.iter().map(|leftover| leftover.incarnation.0).max();
     let runtime = ContainerRuntime::new(surroundings, leftovers, events);
     Ok((Runtime::Container(runtime), last.map_or(1, |last| last + 1)))

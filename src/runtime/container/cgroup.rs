@@ -227,13 +227,15 @@ impl Cgroups {
         self.trees.pod_roots().map(|root| self.pod_dir(root, pod)).collect()
     }
 
-    /// Removes what is empty of this instance, up to the parent.
-    pub fn remove_empty(&self) {
+    /// Removes what is empty of this instance, up to the parent. Whether nothing
+    /// of the instance is left.
+    pub fn remove_empty(&self) -> bool {
         for root in self.trees.all_roots() {
             for dir in [self.path(root, SHIMS), self.instance_dir(root), root.join(&self.parent)] {
                 let _ = fs::remove_dir(dir);
             }
         }
+        !self.trees.all_roots().any(|root| self.instance_dir(root).exists())
     }
 
     /// The kernel's own files lie in the same directory, and some of their

@@ -13,7 +13,7 @@ use tank_shim::protocol::ShimCgroup;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
 use crate::core::failure::{Code, Failure, Place};
@@ -41,6 +41,9 @@ use run::Order;
 
 /// How long shims may take to be told something at the end of the program.
 const TELL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between tries to remove what an orderly end leaves empty.
+const CLOSE_PAUSES_MS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// What every run needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -165,8 +168,15 @@ impl ContainerRuntime {
     }
 
     /// Removes what an orderly end leaves empty.
-    pub fn close(&self) {
-        self.surroundings.cgroups.remove_empty();
+    pub async fn close(&self) {
+        let has_runs = self.runs.values().any(|run| !run.orders.is_closed());
+        // A shim that has ended may be in its cgroup for a moment yet.
+        for pause in CLOSE_PAUSES_MS.map(Duration::from_millis) {
+            if self.surroundings.cgroups.remove_empty() || has_runs {
+                break;
+            }
+            sleep(pause).await;
+        }
         let _ = std::fs::remove_dir(run_dir::pods(&self.surroundings.run_dir));
     }
 
