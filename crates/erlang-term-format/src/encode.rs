@@ -10,7 +10,7 @@ use crate::term::Term;
 type Result<T> = core::result::Result<T, EncodeError>;
 
 /// Room for a small message, so that few have to move while they are written.
-pub(crate) const CAPACITY: usize = 512;
+pub(crate) const CAPACITY: usize = 2_048;
 
 /// Writes a term, version byte included.
 ///

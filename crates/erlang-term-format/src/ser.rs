@@ -105,6 +105,7 @@ impl<'o> ser::Serializer for Serializer<'o> {
         false
     }
 
+    #[inline]
     fn serialize_bool(self, value: bool) -> Result<()> {
         self.atom(if value { "true" } else { "false" })
     }
@@ -121,6 +122,7 @@ impl<'o> ser::Serializer for Serializer<'o> {
         self.serialize_i64(value.into())
     }
 
+    #[inline]
     fn serialize_i64(self, value: i64) -> Result<()> {
         write_integer(value, self.out);
         Ok(())
@@ -170,14 +172,17 @@ impl<'o> ser::Serializer for Serializer<'o> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, value: &str) -> Result<()> {
         self.serialize_bytes(value.as_bytes())
     }
 
+    #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<()> {
         write_binary(value, self.out).map_err(Error::from)
     }
 
+    #[inline]
     fn serialize_none(self) -> Result<()> {
         self.atom("nil")
     }
@@ -194,6 +199,7 @@ impl<'o> ser::Serializer for Serializer<'o> {
         self.atom("nil")
     }
 
+    #[inline]
     fn serialize_unit_variant(
         self,
         _name: &'static str,
@@ -225,6 +231,7 @@ impl<'o> ser::Serializer for Serializer<'o> {
         result.map_err(|error| error.below_name(variant))
     }
 
+    #[inline]
     fn serialize_seq(self, _length: Option<usize>) -> Result<SeqWriter<'o>> {
         let list = ListWriter::start(self.out);
         Ok(SeqWriter { out: self.out, list })
@@ -249,11 +256,13 @@ impl<'o> ser::Serializer for Serializer<'o> {
         self.tagged(variant, length).map(Self::tuple)
     }
 
+    #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<MapWriter<'o>> {
         let keys = if length.is_none() { Some(Vec::new()) } else { None };
         Ok(MapWriter { map: self.fields()?, key: 0, keys })
     }
 
+    #[inline]
     fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<FieldWriter<'o>> {
         self.fields()
     }
