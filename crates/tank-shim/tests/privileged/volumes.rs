@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags};
 use tank_shim::protocol::{Exit, Launch, Mount, Step, Volume, VolumeSource};
@@ -360,7 +361,12 @@ fn who_swaps_a_directory_for_a_link_gains_nothing() {
         // However this ends.
         let _over = Over(&is_over);
         let mut outcomes = [0, 0];
-        for _ in 0..60 {
+        let is_one_sided = |outcomes: &[u32; 2]| outcomes.contains(&0);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // On a busy machine, whoever swaps may not have had a turn for a while.
+        while outcomes.iter().sum::<u32>() < 60
+            || (is_one_sided(&outcomes) && Instant::now() < deadline)
+        {
             let mut shim = scene.shim();
             shim.send(&tank_shim::protocol::ToShim::Launch(Box::new(pod.clone())));
             match shim.receive() {
@@ -378,7 +384,7 @@ fn who_swaps_a_directory_for_a_link_gains_nothing() {
             prey.is_unharmed();
         }
         // Else the swaps were not between the steps of a launch.
-        assert!(outcomes.iter().all(|&count| count > 0), "{outcomes:?}");
+        assert!(!is_one_sided(&outcomes), "{outcomes:?}");
     });
 }
 
