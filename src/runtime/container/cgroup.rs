@@ -447,7 +447,6 @@ mod tests {
         );
         let hybrid = cgroups(HYBRID, &[]);
         let has_pids = |path: &Path| path.starts_with("/sys/fs/cgroup/pids");
-
         let groups = hybrid.of_live_pod("web", &limits, has_pids).unwrap();
         assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=20"]);
         assert_eq!(hybrid.of_live_pod("web", &all_limits(), has_pids).unwrap_err(), "memory");
