@@ -13,8 +13,8 @@
      cap_add, cap_drop, all, seccomp, default, unconfined, privileged,
      %% Status
      status, starting, running, stopping, backing_off, terminal, retries, phase, launching,
-     restarting, deleting, sweeping, waiting, done, reason, last_exit, last_exit_at_ms,
-     started_at_ms, retry_in_ms, incarnation, exited, signaled,
+     restarting, deleting, sweeping, waiting, done, reason, last_exit, last_exit_container,
+     last_exit_at_ms, started_at_ms, retry_in_ms, incarnation, exited, signaled,
      %% Notices
      started, ended, failed, gone, resync,
      %% Errors

@@ -97,7 +97,7 @@ impl Fixture {
         match action {
             Action::Start { pod, incarnation, spec } => {
                 self.runs.insert(pod, (incarnation, spec));
-                Outcome::Started(Ok(Started { host_pid: Some(4711) }))
+                Outcome::Started(Ok(Started::new(Some(4711))))
             }
             Action::Stop { pod, .. } => {
                 self.runs.remove(&pod);

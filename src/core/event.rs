@@ -1,6 +1,7 @@
 //! What goes into the core. Every event is past tense: it has happened, and the
 //! core draws the consequence.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::failure::Failure;
@@ -97,10 +98,21 @@ pub enum Outcome {
 }
 
 /// A run that began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
-    /// The workload's pid on the host, where it has one.
+    /// The pid of the workload, or of the first of several, on the host, where it
+    /// has one.
     pub host_pid: Option<i32>,
+    /// The pids of several containers.
+    pub containers: Option<Arc<BTreeMap<Name, i32>>>,
+}
+
+impl Started {
+    /// A run with a single workload, or none that has a pid.
+    #[must_use]
+    pub fn new(host_pid: Option<i32>) -> Self {
+        Self { host_pid, containers: None }
+    }
 }
 
 /// A run that could not begin.

@@ -77,17 +77,22 @@ enum State {
     /// A start is in flight.
     Launching { action: ActionId, is_cancelled: bool, ended: Option<Box<Exit>> },
     /// The workload lives.
-    Running { started: Started, at: Millis },
+    Running { started: Arc<Started>, at: Millis },
     /// The workload lives, and gets the limits of `target`.
     Adjusting {
         action: ActionId,
         target: Box<Tracked>,
-        started: Started,
+        started: Arc<Started>,
         at: Millis,
         ended: Option<Box<Exit>>,
     },
     /// The run is being ended, or that failed and is tried again.
-    Stopping { action: Option<ActionId>, started: Started, at: Millis, ended: Option<Box<Exit>> },
+    Stopping {
+        action: Option<ActionId>,
+        started: Arc<Started>,
+        at: Millis,
+        ended: Option<Box<Exit>>,
+    },
     /// A run that nobody asked for is being ended, or that failed.
     Sweeping { action: Option<ActionId>, run: Incarnation, rest: Rest },
     /// What the deleted pod left behind is being removed.
@@ -324,9 +329,10 @@ impl Pod {
     /// Goes on by the desired spec: what the core itself does by it, the policy,
     /// from now on, and its limits as soon as the run has them.
     fn adjust(&mut self, name: &Name, fx: &mut Effects) {
-        let State::Running { started, at } = self.state else {
+        let State::Running { started, at } = &self.state else {
             panic!("only a live run is adjusted")
         };
+        let (started, at) = (Arc::clone(started), *at);
         let desired = self.desired.as_ref().expect("only a desired pod is adjusted");
         let tracked = self.tracked.as_ref().expect("a run was made from a spec");
         let target = Tracked::new(desired);
@@ -342,10 +348,11 @@ impl Pod {
 
     fn stop(&mut self, name: &Name, fx: &mut Effects) {
         let (State::Running { started, at } | State::Stopping { action: None, started, at, .. }) =
-            self.state
+            &self.state
         else {
             panic!("only a live run is stopped, and once at a time")
         };
+        let (started, at) = (Arc::clone(started), *at);
         let action = self.ask_stop(name, fx, self.incarnation);
         self.enter(fx, State::Stopping { action: Some(action), started, at, ended: None });
     }
@@ -422,12 +429,10 @@ impl Pod {
         started: Started,
         ended: Option<Box<Exit>>,
     ) {
-        self.enter(fx, State::Running { started, at: fx.now });
-        fx.notify(Notice::RunStarted {
-            pod: name.clone(),
-            incarnation: self.incarnation,
-            host_pid: started.host_pid,
-        });
+        let host_pid = started.host_pid;
+        self.enter(fx, State::Running { started: Arc::new(started), at: fx.now });
+        let (pod, incarnation) = (name.clone(), self.incarnation);
+        fx.notify(Notice::RunStarted { pod, incarnation, host_pid });
         if let Some(exit) = ended {
             self.run_ended(name, fx, self.incarnation, *exit);
         }
@@ -777,10 +782,10 @@ impl Pod {
     pub(super) fn status(&self, fx: &Effects) -> Option<PodStatus> {
         let (status, phase) = self.public_state(fx.mode)?;
         let generation = self.tracked.as_ref().map(|tracked| tracked.generation);
-        let (started, at) = match self.state {
+        let (started, at) = match &self.state {
             State::Running { started, at }
             | State::Adjusting { started, at, .. }
-            | State::Stopping { started, at, .. } => (Some(started), Some(at)),
+            | State::Stopping { started, at, .. } => (Some(started), Some(*at)),
             _ => (None, None),
         };
         Some(PodStatus {
@@ -799,11 +804,17 @@ impl Pod {
         })
     }
 
-    /// The pod's pid is that of its only container; of several, none is known.
-    fn containers(&self, started: Option<Started>) -> Vec<ContainerStatus> {
+    /// Where one pid is all that is known, it is that of the only container.
+    fn containers(&self, started: Option<&Arc<Started>>) -> Vec<ContainerStatus> {
         let specs = self.tracked.as_ref().map_or(&[][..], |tracked| &tracked.spec.containers);
-        let host_pid = started.and_then(|started| started.host_pid).filter(|_| specs.len() == 1);
-        let status = |spec: &ContainerSpec| ContainerStatus { name: spec.name.clone(), host_pid };
+        let host_pid = |spec: &ContainerSpec| match started?.containers.as_deref() {
+            Some(pids) => pids.get(&spec.name).copied(),
+            None => started?.host_pid.filter(|_| specs.len() == 1),
+        };
+        let status = |spec: &ContainerSpec| ContainerStatus {
+            name: spec.name.clone(),
+            host_pid: host_pid(spec),
+        };
         specs.iter().map(status).collect()
     }
 
@@ -894,6 +905,7 @@ fn exit_text(exit: &Exit) -> String {
         Exit::Signaled(signal) => format!("ended by signal {signal}"),
         Exit::OutOfMemory => "killed by the kernel, out of memory".to_string(),
         Exit::Failed(failure) => failure.message.clone(),
+        Exit::InContainer(name, exit) => format!("container {name} {}", exit_text(exit)),
     }
 }
 

@@ -15,13 +15,33 @@ pub enum Exit {
     OutOfMemory,
     /// The run never started, or vanished.
     Failed(Failure),
+    /// One container of several ended so, and the run with it.
+    InContainer(Name, Box<Exit>),
 }
 
 impl Exit {
     /// Whether restart policy `:on_failure` counts this as success.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        matches!(self, Self::Exited(0))
+        matches!(self.of_any(), Self::Exited(0))
+    }
+
+    /// How it ended, whichever container that was.
+    #[must_use]
+    pub fn of_any(&self) -> &Self {
+        match self {
+            Self::InContainer(_, exit) => exit.of_any(),
+            _ => self,
+        }
+    }
+
+    /// The container that it was, where there are several.
+    #[must_use]
+    pub fn container(&self) -> Option<&Name> {
+        match self {
+            Self::InContainer(name, _) => Some(name),
+            _ => None,
+        }
     }
 }
 

@@ -246,6 +246,7 @@ fn pod_status<'a>(status: &'a PodStatus, clock: &WallClock) -> Term<'a> {
         (atom("phase"), atom(status.phase.name())),
         (atom("reason"), status.reason.as_deref().map_or(Term::nil(), Term::binary)),
         (atom("last_exit"), status.last_exit.as_ref().map_or(Term::nil(), exit)),
+        (atom("last_exit_container"), last_exit_container(status)),
         (atom("last_exit_at_ms"), wall(status.last_exit_at)),
         (atom("started_at_ms"), wall(status.started_at)),
         (atom("retry_in_ms"), status.retry_in_ms.map_or(Term::nil(), integer)),
@@ -254,6 +255,12 @@ fn pod_status<'a>(status: &'a PodStatus, clock: &WallClock) -> Term<'a> {
         (atom("host_pid"), optional(status.host_pid)),
         (atom("containers"), Term::Map(status.containers.iter().map(container).collect())),
     ])
+}
+
+/// Of several containers.
+fn last_exit_container(status: &PodStatus) -> Term<'_> {
+    let container = status.last_exit.as_ref().and_then(Exit::container);
+    container.map_or(Term::nil(), text)
 }
 
 fn container(status: &ContainerStatus) -> (Term<'_>, Term<'_>) {
@@ -269,6 +276,7 @@ pub fn exit(exit: &Exit) -> Term<'_> {
         // The signal that it was; the reason says whose.
         Exit::OutOfMemory => tuple![Term::atom("signaled"), Term::Integer(9)],
         Exit::Failed(failure) => tuple![Term::atom("error"), self::failure(failure)],
+        Exit::InContainer(_, exit) => self::exit(exit),
     }
 }
 

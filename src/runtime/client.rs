@@ -125,5 +125,5 @@ fn run(pod: &Name, incarnation: Incarnation) -> Term<'static> {
 
 fn started(value: &Term<'_>) -> Started {
     let host_pid = value.get("host_pid").and_then(Term::as_i64);
-    Started { host_pid: host_pid.and_then(|pid| i32::try_from(pid).ok()) }
+    Started::new(host_pid.and_then(|pid| i32::try_from(pid).ok()))
 }

@@ -11,7 +11,7 @@ use erlang_term_format::{Term, decode, encode};
 
 use crate::core::event::{Revision, StoredPod, Verdict};
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::PodSpec;
+use crate::core::spec::{Name, PodSpec};
 use crate::core::status::Exit;
 
 /// The record of a pod, without its verdict.
@@ -50,6 +50,10 @@ fn exit(exit: &Exit) -> Term<'_> {
         Exit::Signaled(signal) => tagged("signaled", Term::from(*signal)),
         Exit::OutOfMemory => tagged("signaled", Term::atom("out_of_memory")),
         Exit::Failed(failure) => tagged("error", failure_term(failure)),
+        Exit::InContainer(name, exit) => {
+            let value = Term::Tuple(vec![name.as_str().into(), self::exit(exit)]);
+            tagged("in_container", value)
+        }
     }
 }
 
@@ -61,6 +65,12 @@ fn exit_of(term: &Term<'_>) -> Option<Exit> {
         "signaled" if value.is_atom("out_of_memory") => Some(Exit::OutOfMemory),
         "signaled" => number().map(Exit::Signaled),
         "error" => failure_of(value).map(Exit::Failed),
+        "in_container" => {
+            let [name, exit] = value.as_tuple()? else { return None };
+            // One in another would be no exit of ours.
+            let exit = exit_of(exit).filter(|exit| exit.container().is_none())?;
+            Some(Exit::InContainer(Name::new(name.as_str()?)?, Box::new(exit)))
+        }
         _ => None,
     }
 }

@@ -128,6 +128,6 @@ impl Prompt {
         let is_alone = self.runs.values().all(|run| run.pod != pod);
         assert!(is_alone, "{pod}: two runs at once");
         self.runs.insert(incarnation, ObservedRun { pod, incarnation, ended: None });
-        Outcome::Started(Ok(Started { host_pid: None }))
+        Outcome::Started(Ok(Started::new(None)))
     }
 }

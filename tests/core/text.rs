@@ -182,6 +182,7 @@ pub(crate) fn ended(exit: &Exit) -> String {
         Exit::Signaled(signal) => format!("signaled {signal}"),
         Exit::OutOfMemory => "out of memory".to_string(),
         Exit::Failed(failure) => format!("failed ({}: {failure})", failure.code.name()),
+        Exit::InContainer(name, exit) => format!("{name} {}", ended(exit)),
     }
 }
 

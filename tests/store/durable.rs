@@ -50,7 +50,8 @@ fn everything_is_there_after_a_restart() {
     );
     let generation = store.commit(&[create("job", "a")]).remove(0).unwrap();
     let mut verdict = verdict(0);
-    for exit in [Exit::Signaled(9), Exit::OutOfMemory, Exit::Exited(-1), failed] {
+    let in_container = Exit::InContainer(name("app"), Box::new(Exit::OutOfMemory));
+    for exit in [Exit::Signaled(9), Exit::OutOfMemory, Exit::Exited(-1), in_container, failed] {
         verdict.exit = exit;
         store.commit(&[
             put("web", "a"),

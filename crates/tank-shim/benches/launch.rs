@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use tank_seccomp::{Circumstances, Machine, Profile};
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
-    Bytes, Cgroup, Container, DEFAULT_CAPABILITIES, FromShim, Join, Launch, Log, Mount, Network,
-    Seccomp, ToShim, Volume, VolumeSource,
+    Bytes, Cgroup, Container, FromShim, Join, Launch, Log, Mount, Network, Seccomp, ToShim, Volume,
+    VolumeSource,
 };
 
 const LAUNCHES: usize = 60;
@@ -102,34 +102,21 @@ impl Place {
 
     fn pod(&self, argv: &[&str], seccomp: &Option<Seccomp>) -> Launch {
         let path = |name: &str| self.dir.join(name).display().to_string();
+        let argv = argv.iter().map(ToString::to_string).collect();
+        let log = Log { path: path("log"), bytes_max: 1 << 20 };
         Launch {
             pod: "bench".into(),
             incarnation: 1,
             hostname: "bench".into(),
             network: Network::None,
             shim_cgroups: Vec::new(),
+            cgroups: Vec::new(),
             volumes: Vec::new(),
-            container: Container {
-                name: "app".into(),
-                rootfs: path("rootfs"),
-                argv: argv.iter().map(ToString::to_string).collect(),
-                env: Vec::new(),
-                working_dir: "/".into(),
-                uid: 0,
-                gid: 0,
-                groups: Vec::new(),
-                etc: Vec::new(),
-                nofile: None,
-                nice: None,
-                oom_score_adj: None,
-                mounts: Vec::new(),
+            containers: vec![Container {
                 cgroups: self.cgroups.clone(),
-                log: Log { path: path("log"), bytes_max: 1 << 20 },
-                capabilities: DEFAULT_CAPABILITIES,
                 seccomp: seccomp.clone(),
-                read_only: false,
-                privileged: false,
-            },
+                ..Container::new("app", &path("rootfs"), argv, log)
+            }],
         }
     }
 
@@ -143,7 +130,7 @@ impl Place {
         ] {
             pod.volumes.push(Volume { name: name.into(), source });
             let path = format!("/srv/{name}");
-            pod.container.mounts.push(Mount { volume: name.into(), path, read_only: false });
+            pod.containers[0].mounts.push(Mount { volume: name.into(), path, read_only: false });
         }
         pod
     }

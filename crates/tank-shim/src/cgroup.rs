@@ -1,5 +1,5 @@
-//! The cgroups of a container: made and limited before the launch, removed with
-//! all below them at the end. Who joins them is the launcher's affair.
+//! The cgroups of a pod and of its containers: made and limited before the launch,
+//! removed with all below them at the end. Who joins them is the launcher's affair.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use tank_shim::cgroup_tree;
-use tank_shim::protocol::{Cgroup, Failure, Join, ShimCgroup, Step};
+use tank_shim::protocol::{Cgroup, Failure, Join, PodCgroup, ShimCgroup, Step};
 
 use crate::launch::{failure, failure_of};
 
@@ -20,9 +20,20 @@ pub(crate) struct Cgroups {
 impl Cgroups {
     /// Makes and limits all, or none.
     pub(crate) fn make(cgroups: &[Cgroup]) -> Result<Self, Failure> {
+        Self::make_all(cgroups.iter().map(|cgroup| (cgroup.path.as_str(), &*cgroup.files)))
+    }
+
+    /// Makes all of those that only hold others, or none.
+    pub(crate) fn make_above(cgroups: &[PodCgroup]) -> Result<Self, Failure> {
+        Self::make_all(cgroups.iter().map(|cgroup| (cgroup.path.as_str(), &*cgroup.files)))
+    }
+
+    fn make_all<'a>(
+        cgroups: impl Iterator<Item = (&'a str, &'a [(String, String)])>,
+    ) -> Result<Self, Failure> {
         let mut made = Self::default();
-        for cgroup in cgroups {
-            if let Err(failure) = made.make_one(cgroup) {
+        for (path, files) in cgroups {
+            if let Err(failure) = made.make_one(path, files) {
                 made.remove();
                 return Err(failure);
             }
@@ -30,11 +41,10 @@ impl Cgroups {
         Ok(made)
     }
 
-    fn make_one(&mut self, cgroup: &Cgroup) -> Result<(), Failure> {
-        make_empty(Path::new(&cgroup.path))
-            .map_err(|error| failure_of(Step::MakeCgroup, cgroup.path.as_str(), &error))?;
-        self.paths.push(cgroup.path.clone());
-        cgroup.files.iter().try_for_each(|(file, value)| write_limit(&cgroup.path, file, value))
+    fn make_one(&mut self, path: &str, files: &[(String, String)]) -> Result<(), Failure> {
+        make_empty(Path::new(path)).map_err(|error| failure_of(Step::MakeCgroup, path, &error))?;
+        self.paths.push(path.to_owned());
+        files.iter().try_for_each(|(file, value)| write_limit(path, file, value))
     }
 
     /// Changes limits of those that were made.
@@ -64,6 +74,12 @@ impl Cgroups {
                 let _ = file.write_all(b"1");
             }
         }
+    }
+
+    /// Has others to remove, too.
+    pub(crate) fn take_over(&mut self, others: Self) {
+        // Before their parents, which are the first to be made.
+        self.paths.splice(0..0, others.paths);
     }
 
     /// Removes what can be removed; true when nothing is left.

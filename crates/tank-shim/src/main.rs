@@ -3,10 +3,14 @@
 
 mod begin;
 mod cgroup;
+mod container;
 mod control;
 mod deadline;
 mod launch;
 mod log;
+mod namespaces;
+mod pod;
+mod pod_volumes;
 mod process;
 mod supervisor;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper")]

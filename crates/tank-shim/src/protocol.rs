@@ -19,13 +19,12 @@ pub const SOCKET_FILE: &str = "shim.sock";
 pub enum ToShim {
     /// Launch the pod; once in a shim's life.
     Launch(Box<Launch>),
-    /// Signal the first process now, and kill everything at a deadline.
+    /// Stop each container as its `stop` says: sidecars once the others are dead.
     Stop(Stop),
     /// Kill everything now.
     Kill,
-    /// Change limits: the files of cgroups that the launch has made, in this
-    /// order. Answered by `limited`.
-    Limit(Vec<Cgroup>),
+    /// Change what can be changed of containers that live. Answered by `adjusted`.
+    Adjust(Vec<Adjustment>),
     /// Stop by itself later, with nobody left to ask; `None` takes it back.
     RunUntil(Option<RunUntil>),
 }
@@ -36,14 +35,14 @@ pub enum ToShim {
 pub enum FromShim {
     /// First on each connection.
     Hello(Hello),
-    /// The workload has been exec'd.
+    /// Every container that is to go on has been exec'd.
     Launched(Launched),
     /// The launch failed and everything is undone; the shim exits.
     Failed(Failure),
-    /// The limits are changed; or not all of them, and this is why.
-    Limited(Option<Failure>),
-    /// The workload is over and everything of it is gone; the shim exits. The
-    /// same term is in the exit file.
+    /// All is adjusted; or not all of it, and this is why.
+    Adjusted(Option<Failure>),
+    /// The pod is over and everything of it is gone; the shim exits. The same
+    /// term is in the exit file. Before `launched`, an init container has failed.
     Exited(ExitRecord),
 }
 
@@ -61,11 +60,25 @@ pub struct Launch {
     pub network: Network,
     /// Cgroups the shim itself moves to. They exist already.
     pub shim_cgroups: Vec<ShimCgroup>,
+    /// Cgroups above those of the containers, made in this order and removed at
+    /// the end.
+    #[serde(default)]
+    pub cgroups: Vec<PodCgroup>,
     /// What containers may mount, unique by name.
     #[serde(default)]
     pub volumes: Vec<Volume>,
-    /// The container.
-    pub container: Container,
+    /// The containers, unique by name.
+    pub containers: Vec<Container>,
+}
+
+/// A cgroup that only holds others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodCgroup {
+    /// Absolute path of a directory whose parent exists.
+    pub path: String,
+    /// Files in it and what to write to them, in this order.
+    pub files: Vec<(String, String)>,
 }
 
 /// What network a pod sees.
@@ -102,8 +115,11 @@ pub enum VolumeSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
-    /// The container's name.
+    /// The container's name: one part of a path.
     pub name: String,
+    /// What it is to the others.
+    #[serde(default)]
+    pub role: Role,
     /// Absolute path of the root filesystem, which is never written to.
     pub rootfs: String,
     /// The command; its first element has a slash or is looked up in `PATH`.
@@ -140,6 +156,9 @@ pub struct Container {
     pub cgroups: Vec<Cgroup>,
     /// Where output goes.
     pub log: Log,
+    /// How it is stopped.
+    #[serde(default)]
+    pub stop: StopPlan,
     /// The capabilities that it may have, a bit for each; docker's when absent.
     #[serde(default = "default_capabilities")]
     pub capabilities: u64,
@@ -153,6 +172,69 @@ pub struct Container {
     /// nothing is masked or protected, and devices can be made and opened.
     #[serde(default)]
     pub privileged: bool,
+}
+
+impl Container {
+    /// A container with the least that one has: it runs a command as root.
+    #[must_use]
+    pub fn new(name: &str, rootfs: &str, argv: Vec<String>, log: Log) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: Role::Main,
+            rootfs: rootfs.to_owned(),
+            argv,
+            env: Vec::new(),
+            working_dir: "/".to_owned(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            nofile: None,
+            nice: None,
+            oom_score_adj: None,
+            etc: Vec::new(),
+            mounts: Vec::new(),
+            cgroups: Vec::new(),
+            log,
+            stop: StopPlan::default(),
+            capabilities: DEFAULT_CAPABILITIES,
+            seccomp: None,
+            read_only: false,
+            privileged: false,
+        }
+    }
+}
+
+/// What a container is to the others of its pod, in the order in which they are
+/// launched.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Runs alone, and to success, before the next one is launched.
+    Init,
+    /// Is there before the main ones, and until they are dead.
+    Sidecar,
+    /// What the pod is for.
+    #[default]
+    Main,
+}
+
+/// How a container is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopPlan {
+    /// The signal for the first process.
+    pub signal: i32,
+    /// How long it may take from when the stop was asked for until it is killed.
+    pub grace_ms: u64,
+}
+
+/// SIGTERM, and ten seconds.
+impl Default for StopPlan {
+    fn default() -> Self {
+        Self { signal: 15, grace_ms: 10_000 }
+    }
 }
 
 /// What docker leaves to a container by default: CHOWN, DAC_OVERRIDE, FOWNER,
@@ -270,10 +352,8 @@ pub struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
-    /// The signal for the first process.
-    pub signal: i32,
-    /// When everything is killed: boot clock, milliseconds.
-    pub kill_at_ms: u64,
+    /// When it was asked for, from which graces count: boot clock, milliseconds.
+    pub asked_at_ms: u64,
 }
 
 /// A stop that is due later.
@@ -282,10 +362,18 @@ pub struct Stop {
 pub struct RunUntil {
     /// When to begin to stop: boot clock, milliseconds.
     pub at_ms: u64,
-    /// The signal for the first process.
-    pub signal: i32,
-    /// When everything is killed: boot clock, milliseconds.
-    pub kill_at_ms: u64,
+}
+
+/// What changes of a container that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adjustment {
+    /// The container's name.
+    pub container: String,
+    /// Files of cgroups that its launch has made, in this order.
+    pub cgroups: Vec<Cgroup>,
+    /// How it is stopped from now on.
+    pub stop: StopPlan,
 }
 
 /// A shim's greeting.
@@ -322,21 +410,32 @@ pub struct LaunchingRun {
     pub incarnation: u64,
 }
 
-/// A run whose workload lives.
+/// A run whose containers live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningRun {
     /// The pod's name.
     pub pod: String,
     /// The run's number.
     pub incarnation: u64,
-    /// The first process's pid on the host.
-    pub host_pid: i32,
+    /// Its containers but for those that have done their part.
+    pub containers: Vec<RunningContainer>,
 }
 
-/// A workload that has been exec'd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Containers that have been exec'd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launched {
-    /// The first process's pid on the host.
+    /// In the order of the launch, but for those that have done their part.
+    pub containers: Vec<RunningContainer>,
+}
+
+/// A container that has been exec'd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningContainer {
+    /// Its name.
+    pub name: String,
+    /// What it is to the others.
+    pub role: Role,
+    /// Its first process's pid on the host.
     pub host_pid: i32,
 }
 
@@ -360,6 +459,10 @@ pub struct ExitRecord {
     pub pod: String,
     /// The run's number.
     pub incarnation: u64,
+    /// The container whose end was the pod's.
+    pub container: String,
+    /// Whether the pod has no other.
+    pub is_alone: bool,
     /// How it ended.
     pub exit: Exit,
     /// When: Unix time, milliseconds.
@@ -369,6 +472,9 @@ pub struct ExitRecord {
 /// A launch that failed: step, object and errno.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// Whose, where it is one container's.
+    #[serde(default)]
+    pub container: Option<String>,
     /// What was being done.
     pub step: Step,
     /// To what: a path, most often.
@@ -404,8 +510,16 @@ macro_rules! steps {
 steps! {
     /// The shim could not begin a pid namespace of its own.
     EnterPidNamespace => "enter a pid namespace",
-    /// A string has a NUL byte, or a list is empty.
+    /// A string has a NUL byte, a list is empty, or a name is none.
     CheckContainer => "check",
+    /// The pod's own namespaces cannot be made.
+    MakeNamespaces => "make namespaces for",
+    /// The hostname cannot be set.
+    SetHostname => "set hostname",
+    /// The loopback device cannot be brought up.
+    RaiseLoopback => "bring up",
+    /// A tmpfs cannot be made.
+    MakeTmpfs => "make tmpfs for",
     /// The root filesystem cannot be opened as a directory.
     OpenRootfs => "open root filesystem",
     /// A directory of the overlay cannot be made in the run directory.
@@ -438,8 +552,6 @@ steps! {
     MakeMountsPrivate => "make mounts private below",
     /// What is to be mounted cannot be opened.
     OpenVolume => "open volume",
-    /// A tmpfs cannot be made.
-    MakeTmpfs => "make tmpfs for",
     /// The overlay cannot be mounted.
     MountOverlay => "mount overlay on",
     /// The root cannot be changed to the overlay.
@@ -460,10 +572,6 @@ steps! {
     MakeMountTarget => "make mount target",
     /// A volume cannot be mounted.
     MountVolume => "mount volume on",
-    /// The hostname cannot be set.
-    SetHostname => "set hostname",
-    /// The loopback device cannot be brought up.
-    RaiseLoopback => "bring up",
     /// Standard input, output or error cannot be set up.
     SetUpStdio => "set up",
     /// The working directory cannot be made.
@@ -492,7 +600,13 @@ impl Failure {
     pub fn new(step: Step, object: impl Into<String>, errno: i32) -> Self {
         let object = object.into();
         let message = format!("{} {object}: {}", step.phrase(), os_words(errno));
-        Self { step, object, errno, message }
+        Self { container: None, step, object, errno, message }
+    }
+
+    /// The same of a container.
+    #[must_use]
+    pub fn of(self, container: &str) -> Self {
+        Self { container: Some(container.to_owned()), ..self }
     }
 }
 
@@ -521,12 +635,21 @@ mod tests {
 
     #[test]
     fn messages_have_the_shape_that_is_documented() {
-        let stop = Stop { signal: 15, kill_at_ms: 9 };
-        let run_until = RunUntil { at_ms: 8, signal: 15, kill_at_ms: 9 };
+        let stop = Stop { asked_at_ms: 9 };
+        let run_until = RunUntil { at_ms: 8 };
         let run = || LaunchingRun { pod: "web".into(), incarnation: 7 };
         let hello = Hello { protocol: 1, pid: 5, state: State::Launching(run()) };
         let exit = Exit::Signaled(9);
-        let record = ExitRecord { pod: "web".into(), incarnation: 7, exit, ended_at_ms: 1 };
+        let record = ExitRecord {
+            pod: "web".into(),
+            incarnation: 7,
+            container: "app".into(),
+            is_alone: true,
+            exit,
+            ended_at_ms: 1,
+        };
+        let containers =
+            vec![RunningContainer { name: "app".into(), role: Role::Main, host_pid: 3 }];
         let wire = [
             on_the_wire(&ToShim::Kill),
             on_the_wire(&ToShim::Stop(stop)),
@@ -534,7 +657,7 @@ mod tests {
             on_the_wire(&ToShim::RunUntil(Some(run_until))),
             on_the_wire(&FromShim::Hello(hello)),
             on_the_wire(&State::Idle),
-            on_the_wire(&FromShim::Launched(Launched { host_pid: 3 })),
+            on_the_wire(&FromShim::Launched(Launched { containers })),
             on_the_wire(&FromShim::Exited(record)),
             on_the_wire(&Step::OpenRootfs),
         ];
@@ -542,13 +665,13 @@ mod tests {
             wire,
             [
                 "kill",
-                "{stop,#{signal => 15,kill_at_ms => 9}}",
+                "{stop,#{asked_at_ms => 9}}",
                 "{run_until,nil}",
-                "{run_until,#{at_ms => 8,signal => 15,kill_at_ms => 9}}",
+                "{run_until,#{at_ms => 8}}",
                 "{hello,#{protocol => 1,pid => 5,state => {launching,#{pod => <<\"web\">>,incarnation => 7}}}}",
                 "idle",
-                "{launched,#{host_pid => 3}}",
-                "{exited,#{pod => <<\"web\">>,incarnation => 7,exit => {signaled,9},ended_at_ms => 1}}",
+                "{launched,#{containers => [#{name => <<\"app\">>,role => main,host_pid => 3}]}}",
+                "{exited,#{pod => <<\"web\">>,incarnation => 7,container => <<\"app\">>,is_alone => true,exit => {signaled,9},ended_at_ms => 1}}",
                 "open_rootfs",
             ]
         );

@@ -136,7 +136,14 @@ mod tests {
     }
 
     fn record(incarnation: u64) -> ExitRecord {
-        ExitRecord { pod: "web".into(), incarnation, exit: Exit::Exited(3), ended_at_ms: 17 }
+        ExitRecord {
+            pod: "web".into(),
+            incarnation,
+            container: "app".into(),
+            is_alone: true,
+            exit: Exit::Exited(3),
+            ended_at_ms: 17,
+        }
     }
 
     fn with_old_record(operations_left: usize) -> Crashing {

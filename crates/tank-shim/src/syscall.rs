@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::io::Errno;
+use rustix::thread::UnshareFlags;
 
 /// Which side of a clone one is on.
 #[derive(Debug)]
@@ -215,22 +216,20 @@ pub(crate) fn install_seccomp(flags: u32, program: &[u8]) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Makes the current cgroups the roots of what the process sees.
-pub(crate) fn enter_cgroup_namespace() -> Result<(), Errno> {
+/// Leaves namespaces for new ones: with `NEWCGROUP` the current cgroups are the
+/// roots of what the process sees.
+pub(crate) fn enter_new(namespaces: UnshareFlags) -> Result<(), Errno> {
+    assert!(!namespaces.contains(UnshareFlags::FILES), "descriptors have owners");
     // SAFETY: only CLONE_FILES could take descriptors from under their owners.
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
 
-/// Sets and clears flags (`MOUNT_ATTR_*`) of a mount and of all below it, and
-/// makes them private. Linux 5.12.
-pub(crate) fn set_mount_attributes(
-    tree: BorrowedFd<'_>,
-    set: u64,
-    clear: u64,
-) -> Result<(), Errno> {
+/// Sets flags (`MOUNT_ATTR_*`) of a mount and of all below it, and makes them
+/// private. Linux 5.12.
+pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, set: u64) -> Result<(), Errno> {
     let attributes = libc::mount_attr {
         attr_set: set,
-        attr_clr: clear,
+        attr_clr: 0,
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };

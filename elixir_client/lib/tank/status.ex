@@ -9,6 +9,7 @@ defmodule Tank.Status do
   | `:phase` | what it is doing, finer: `:launching`, `:running`, `:restarting`, `:deleting`, `:sweeping`, `:waiting`, `:done` |
   | `:reason` | why, in one line, or `nil` |
   | `:last_exit` | `{:exited, code}`, `{:signaled, number}`, `{:error, reason}` or `nil`; kept across restarts |
+  | `:last_exit_container` | name of the container whose exit it was, in a pod of several; else `nil` |
   | `:last_exit_at` | `DateTime` or `nil` |
   | `:started_at` | `DateTime` of the current run's exec, or `nil` |
   | `:retry_in_ms`, `:restart_at` | when it starts again, while backing off; else `nil` |

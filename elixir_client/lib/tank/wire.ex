@@ -21,8 +21,8 @@ defmodule Tank.Wire do
           [:cap_add, :cap_drop, :all, :seccomp, :default, :unconfined, :privileged]
   @statuses [:status, :starting, :running, :stopping, :backing_off, :terminal, :retries] ++
               [:phase, :launching, :restarting, :deleting, :sweeping, :waiting, :done] ++
-              [:reason, :last_exit, :last_exit_at_ms, :started_at_ms, :retry_in_ms] ++
-              [:incarnation, :exited, :signaled]
+              [:reason, :last_exit, :last_exit_container, :last_exit_at_ms, :started_at_ms] ++
+              [:retry_in_ms, :incarnation, :exited, :signaled]
   @notices [:started, :ended, :failed, :gone, :resync]
   @errors [:code, :message, :where, :hint, :pod, :container, :field, :step, :errno, :option] ++
             [:offset, :malformed_frame, :frame_too_large, :protocol_mismatch] ++

@@ -1,17 +1,19 @@
-//! Where pods live in the cgroup trees, and how limits are spelled there.
+//! Where pods and their containers live in the cgroup trees, and how limits are
+//! spelled there.
 //!
 //! Three layouts are in use: v1 (a tree a controller), v2 (one tree), and
 //! hybrid (v1 trees for the controllers and an empty v2 tree beside them). The
 //! plan is the same for all: a limit goes to whichever tree has its controller,
-//! and where there is a v2 tree the pod has a leaf in it, because only v2 can
-//! kill and freeze a whole group (`cgroup.kill`, `cgroup.freeze`).
+//! and where there is a v2 tree the pod has a group in it, because only v2 can
+//! kill and freeze a whole group (`cgroup.kill`, `cgroup.freeze`). Each container
+//! is in a leaf of its own below its pod's group.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tank_shim::protocol::{Cgroup, Join, ShimCgroup};
+use tank_shim::protocol::{Cgroup, Join, PodCgroup, ShimCgroup};
 
 use crate::core::spec::{Limits, MemorySwap};
 
@@ -111,7 +113,8 @@ impl Trees {
     }
 }
 
-/// One port program's part of the trees: `<parent>/<instance>/<pod>.pod`.
+/// One port program's part of the trees:
+/// `<parent>/<instance>/<pod>.pod/<container>.container`.
 #[derive(Debug, Clone)]
 pub struct Cgroups {
     trees: Trees,
@@ -150,40 +153,73 @@ impl Cgroups {
         Ok(())
     }
 
-    /// The groups of a pod with these limits, for the shim to make and join.
+    /// The groups of a pod whose containers have these limits, above theirs. On v2
+    /// they hand down the controllers that are needed.
+    pub fn of_pod<'a>(
+        &self,
+        pod: &str,
+        limits: impl IntoIterator<Item = &'a Limits>,
+    ) -> Vec<PodCgroup> {
+        let limits: Vec<&Limits> = limits.into_iter().collect();
+        let is_needed = |controller: &&str| limits.iter().any(|each| is_limited(controller, each));
+        let mut groups: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
+        if let Some((root, _)) = &self.trees.v2 {
+            groups.insert(self.pod_dir(root, pod), Vec::new());
+        }
+        for controller in CONTROLLERS.into_iter().filter(is_needed) {
+            // One that is missing, its container's own groups tell.
+            let Some((root, layout)) = self.trees.root_of(controller) else { continue };
+            let files = groups.entry(self.pod_dir(root, pod)).or_default();
+            if layout == Layout::V2 {
+                files.push(("cgroup.subtree_control".to_owned(), format!("+{controller}")));
+            }
+        }
+        let group =
+            |(path, files): (PathBuf, _)| PodCgroup { path: path.display().to_string(), files };
+        groups.into_iter().map(group).collect()
+    }
+
+    /// The groups of a container with these limits, for the shim to make and join.
     ///
     /// # Errors
     /// The limit's name, when no tree has its controller.
-    pub fn of_pod(&self, pod: &str, limits: &Limits) -> Result<Vec<Cgroup>, &'static str> {
+    pub fn of_container(
+        &self,
+        pod: &str,
+        container: &str,
+        limits: &Limits,
+    ) -> Result<Vec<Cgroup>, &'static str> {
         let mut groups: BTreeMap<PathBuf, Cgroup> = BTreeMap::new();
         if let Some((root, _)) = &self.trees.v2 {
-            let path = self.pod_dir(root, pod);
+            let path = self.container_dir(root, pod, container);
             groups.insert(path.clone(), group(&path, Join::Clone));
         }
         for controller in CONTROLLERS.into_iter().filter(|each| is_limited(each, limits)) {
             let (root, layout) = self.trees.root_of(controller).ok_or(controller)?;
-            let path = self.pod_dir(root, pod);
+            let path = self.container_dir(root, pod, container);
             let entry = groups.entry(path.clone()).or_insert_with(|| group(&path, Join::Tasks));
             entry.files.extend(limited(controller, layout, limits));
         }
         Ok(groups.into_values().collect())
     }
 
-    /// The same limits for a pod that lives, in those of its groups and their files
-    /// that are there; one that it no longer has is taken off.
+    /// The same limits for a container that lives, in those of its groups and their
+    /// files that are there; one that it no longer has is taken off.
     ///
     /// # Errors
-    /// The limit's name, when the pod has no group to put it on.
-    pub fn of_live_pod(
+    /// The limit's name, when the container has no group to put it on.
+    pub fn of_live_container(
         &self,
         pod: &str,
+        container: &str,
         limits: &Limits,
         is_there: impl Fn(&Path) -> bool,
     ) -> Result<Vec<Cgroup>, &'static str> {
         let mut groups: BTreeMap<PathBuf, Cgroup> = BTreeMap::new();
         for controller in CONTROLLERS {
             let found = self.trees.root_of(controller);
-            let found = found.map(|(root, layout)| (self.pod_dir(root, pod), layout));
+            let found =
+                found.map(|(root, layout)| (self.container_dir(root, pod, container), layout));
             let Some((path, layout)) = found.filter(|(path, _)| is_there(path)) else {
                 if is_limited(controller, limits) {
                     return Err(controller);
@@ -242,6 +278,10 @@ impl Cgroups {
     /// names are names that a pod may have (`tasks`, `memory.max`): none ends so.
     fn pod_dir(&self, root: &Path, pod: &str) -> PathBuf {
         self.path(root, &format!("{pod}.pod"))
+    }
+
+    fn container_dir(&self, root: &Path, pod: &str, container: &str) -> PathBuf {
+        self.pod_dir(root, pod).join(format!("{container}.container"))
     }
 
     fn path(&self, root: &Path, leaf: &str) -> PathBuf {
@@ -397,25 +437,57 @@ mod tests {
 
     #[test]
     fn on_hybrid_limits_go_to_v1_and_a_leaf_to_v2() {
-        let groups = cgroups(HYBRID, &["hugetlb"]).of_pod("web", &all_limits()).unwrap();
+        let groups =
+            cgroups(HYBRID, &["hugetlb"]).of_container("web", "app", &all_limits()).unwrap();
         assert_eq!(
             rendered(&groups),
             [
-                "/sys/fs/cgroup/cpu/tank/I/web.pod Tasks cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000",
-                "/sys/fs/cgroup/memory/tank/I/web.pod Tasks memory.limit_in_bytes=1048576",
-                "/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=10",
-                "/sys/fs/cgroup/unified/tank/I/web.pod Clone",
+                "/sys/fs/cgroup/cpu/tank/I/web.pod/app.container Tasks cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000",
+                "/sys/fs/cgroup/memory/tank/I/web.pod/app.container Tasks memory.limit_in_bytes=1048576",
+                "/sys/fs/cgroup/pids/tank/I/web.pod/app.container Tasks pids.max=10",
+                "/sys/fs/cgroup/unified/tank/I/web.pod/app.container Clone",
             ]
         );
     }
 
     #[test]
+    fn a_pod_has_groups_for_what_its_containers_need() {
+        let pids = Limits { pids: Some(10), ..Limits::default() };
+        let shown = |cgroups: &Cgroups, limits: &[&Limits]| {
+            let groups = cgroups.of_pod("web", limits.iter().copied());
+            let as_containers = groups.into_iter().map(|PodCgroup { path, files }| Cgroup {
+                path,
+                files,
+                join: Join::Clone,
+            });
+            rendered(&as_containers.collect::<Vec<_>>()).join("\n").replace(" Clone", "")
+        };
+        let none = Limits::default();
+        let hybrid = cgroups(HYBRID, &["hugetlb"]);
+        let unified = "/sys/fs/cgroup/unified/tank/I/web.pod";
+        assert_eq!(shown(&hybrid, &[&none]), unified);
+        let with_pids = format!("/sys/fs/cgroup/pids/tank/I/web.pod\n{unified}");
+        assert_eq!(shown(&hybrid, &[&none, &pids]), with_pids);
+        let v2 = cgroups(V2, &["memory", "pids", "cpu"]);
+        let path = "/sys/fs/cgroup/tank/I/web.pod";
+        assert_eq!(shown(&v2, &[&none]), path);
+        let handed = |names: &[&str]| {
+            let each = names.iter().map(|name| format!(" cgroup.subtree_control=+{name}"));
+            path.to_owned() + &each.collect::<String>()
+        };
+        assert_eq!(shown(&v2, &[&pids, &none]), handed(&["pids"]));
+        assert_eq!(shown(&v2, &[&pids, &all_limits()]), handed(&["memory", "pids", "cpu"]));
+    }
+
+    #[test]
     fn on_v2_one_group_has_it_all() {
-        let groups = cgroups(V2, &["memory", "pids", "cpu"]).of_pod("web", &all_limits()).unwrap();
+        let groups = cgroups(V2, &["memory", "pids", "cpu"])
+            .of_container("web", "app", &all_limits())
+            .unwrap();
         assert_eq!(
             rendered(&groups),
             [
-                "/sys/fs/cgroup/tank/I/web.pod Clone memory.max=1048576 pids.max=10 cpu.max=50000 100000"
+                "/sys/fs/cgroup/tank/I/web.pod/app.container Clone memory.max=1048576 pids.max=10 cpu.max=50000 100000"
             ]
         );
     }
@@ -424,32 +496,41 @@ mod tests {
     fn on_v1_only_what_limits_need_is_made() {
         let v1 = HYBRID.lines().take(4).collect::<Vec<_>>().join("\n");
         let limits = Limits { pids: Some(10), ..Limits::default() };
-        let groups = cgroups(&v1, &[]).of_pod("web", &limits).unwrap();
-        assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=10"]);
+        let groups = cgroups(&v1, &[]).of_container("web", "app", &limits).unwrap();
+        assert_eq!(
+            rendered(&groups),
+            ["/sys/fs/cgroup/pids/tank/I/web.pod/app.container Tasks pids.max=10"]
+        );
     }
 
     #[test]
     fn a_limit_without_a_controller_is_named() {
-        let refused = cgroups(V2, &["memory", "pids"]).of_pod("web", &all_limits());
+        let refused = cgroups(V2, &["memory", "pids"]).of_container("web", "app", &all_limits());
         assert_eq!(refused.unwrap_err(), "cpu");
     }
 
     #[test]
-    fn limits_of_a_live_pod_are_set_and_taken_off_where_it_has_groups() {
+    fn limits_of_a_live_container_are_set_and_taken_off_where_it_has_groups() {
         let limits = Limits { pids: Some(20), ..Limits::default() };
         let v2 = cgroups(V2, &["memory", "pids", "cpu"]);
-        let groups = v2.of_live_pod("web", &limits, |_| true).unwrap();
+        let groups = v2.of_live_container("web", "app", &limits, |_| true).unwrap();
         assert_eq!(
             rendered(&groups),
             [
-                "/sys/fs/cgroup/tank/I/web.pod Tasks memory.max=max memory.swap.max=max pids.max=20 cpu.max=max cpu.weight=100"
+                "/sys/fs/cgroup/tank/I/web.pod/app.container Tasks memory.max=max memory.swap.max=max pids.max=20 cpu.max=max cpu.weight=100"
             ]
         );
         let hybrid = cgroups(HYBRID, &[]);
         let has_pids = |path: &Path| path.starts_with("/sys/fs/cgroup/pids");
-        let groups = hybrid.of_live_pod("web", &limits, has_pids).unwrap();
-        assert_eq!(rendered(&groups), ["/sys/fs/cgroup/pids/tank/I/web.pod Tasks pids.max=20"]);
-        assert_eq!(hybrid.of_live_pod("web", &all_limits(), has_pids).unwrap_err(), "memory");
+        let groups = hybrid.of_live_container("web", "app", &limits, has_pids).unwrap();
+        assert_eq!(
+            rendered(&groups),
+            ["/sys/fs/cgroup/pids/tank/I/web.pod/app.container Tasks pids.max=20"]
+        );
+        assert_eq!(
+            hybrid.of_live_container("web", "app", &all_limits(), has_pids).unwrap_err(),
+            "memory"
+        );
     }
 
     #[test]
@@ -460,19 +541,20 @@ mod tests {
             cpu_shares: Some(1_024),
             ..Limits::default()
         };
-        let v2 = cgroups(V2, &["memory", "pids", "cpu"]).of_pod("web", &limits).unwrap();
+        let v2 =
+            cgroups(V2, &["memory", "pids", "cpu"]).of_container("web", "app", &limits).unwrap();
         assert_eq!(
             rendered(&v2),
             [
-                "/sys/fs/cgroup/tank/I/web.pod Clone memory.max=1048576 memory.swap.max=2097152 cpu.weight=39"
+                "/sys/fs/cgroup/tank/I/web.pod/app.container Clone memory.max=1048576 memory.swap.max=2097152 cpu.weight=39"
             ]
         );
-        let v1 = cgroups(HYBRID, &[]).of_pod("web", &limits).unwrap();
+        let v1 = cgroups(HYBRID, &[]).of_container("web", "app", &limits).unwrap();
         assert_eq!(
             rendered(&v1)[..2],
             [
-                "/sys/fs/cgroup/cpu/tank/I/web.pod Tasks cpu.shares=1024",
-                "/sys/fs/cgroup/memory/tank/I/web.pod Tasks memory.limit_in_bytes=1048576 memory.memsw.limit_in_bytes=3145728",
+                "/sys/fs/cgroup/cpu/tank/I/web.pod/app.container Tasks cpu.shares=1024",
+                "/sys/fs/cgroup/memory/tank/I/web.pod/app.container Tasks memory.limit_in_bytes=1048576 memory.memsw.limit_in_bytes=3145728",
             ]
         );
         assert_eq!([2, 1_024, 262_144].map(weight), [1, 39, 10_000]);
@@ -481,7 +563,8 @@ mod tests {
     #[test]
     fn a_limit_of_memory_never_exceeds_the_one_of_memory_and_swap_while_both_change() {
         let memory_files = |limits: &Limits, is_there: fn(&Path) -> bool| {
-            let groups = cgroups(HYBRID, &[]).of_live_pod("web", limits, is_there).unwrap();
+            let groups =
+                cgroups(HYBRID, &[]).of_live_container("web", "app", limits, is_there).unwrap();
             let group = groups.into_iter().find(|group| group.path.contains("/memory/")).unwrap();
             let files = group.files.iter().map(|(file, value)| format!("{file}={value}"));
             files.collect::<Vec<_>>().join(" ")

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use tank_shim::protocol::{
-    self as shim_protocol, Container, Launch, Log, Network as ShimNetwork, Step,
+    self as shim_protocol, Adjustment, Container, Launch, Log, Network as ShimNetwork, Role, Step,
+    StopPlan,
 };
 
 use crate::core::event::Incarnation;
@@ -25,6 +26,45 @@ const LOG_BYTES_MAX: u64 = 4 << 20;
 /// podman set).
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// A container of a pod, with the field of the spec that it is.
+pub(super) struct Member<'a> {
+    pub(super) field: String,
+    pub(super) role: Role,
+    pub(super) spec: &'a ContainerSpec,
+}
+
+/// All containers of a pod, whatever they are to it.
+pub(super) fn members(pod: &PodSpec) -> impl Iterator<Item = Member<'_>> {
+    let member =
+        |(index, spec)| Member { field: format!("containers[{index}]"), role: Role::Main, spec };
+    pod.containers.iter().enumerate().map(member)
+}
+
+/// What changes of the containers of a run that goes on by `spec`.
+///
+/// # Errors
+/// The limit's name, when a container has no group to put it on.
+pub(super) fn adjustments(
+    surroundings: &Surroundings,
+    spec: &PodSpec,
+) -> Result<Vec<Adjustment>, &'static str> {
+    let cgroups = &surroundings.cgroups;
+    let adjustment = |Member { spec: container, .. }: Member<'_>| {
+        let (pod, name, limits) = (spec.name.as_str(), container.name.as_str(), &container.limits);
+        Ok(Adjustment {
+            container: name.to_owned(),
+            cgroups: cgroups.of_live_container(pod, name, limits, |path| path.exists())?,
+            stop: stop_plan(surroundings, container),
+        })
+    };
+    members(spec).filter(|member| member.role != Role::Init).map(adjustment).collect()
+}
+
+/// How a container is stopped.
+fn stop_plan(surroundings: &Surroundings, _spec: &ContainerSpec) -> StopPlan {
+    StopPlan { grace_ms: surroundings.stop_grace_ms, ..StopPlan::default() }
+}
+
 /// The request that launches `spec`.
 ///
 /// # Errors
@@ -36,7 +76,10 @@ pub(super) async fn request(
     incarnation: Incarnation,
 ) -> Result<Launch, Failure> {
     super::check(spec)?;
-    let container = &spec.containers[0];
+    let mut containers = Vec::new();
+    for member in members(spec) {
+        containers.push(container(surroundings, filters, spec, &member).await?);
+    }
     Ok(Launch {
         pod: spec.name.to_string(),
         incarnation: incarnation.0,
@@ -46,8 +89,11 @@ pub(super) async fn request(
             Network::None | Network::Interfaces { .. } => ShimNetwork::None,
         },
         shim_cgroups: surroundings.shim_cgroups.clone(),
+        cgroups: surroundings
+            .cgroups
+            .of_pod(spec.name.as_str(), members(spec).map(|member| &member.spec.limits)),
         volumes: volumes::told(&surroundings.data_dir, spec),
-        container: self::container(surroundings, filters, spec, container).await?,
+        containers,
     })
 }
 
@@ -55,13 +101,13 @@ async fn container(
     surroundings: &Surroundings,
     filters: &Filters,
     pod: &PodSpec,
-    spec: &ContainerSpec,
+    Member { field, role, spec }: &Member<'_>,
 ) -> Result<Container, Failure> {
-    let failed = |field: &str, what: String| {
+    let failed = |part: &str, what: String| {
         Failure::new(Code::StartFailed, what)
             .at(Place::Pod, &pod.name)
             .at(Place::Container, &spec.name)
-            .at(Place::Field, field)
+            .at(Place::Field, format!("{field}.{part}"))
     };
     let Image::Rootfs(rootfs) = &spec.image else {
         unreachable!("check() refuses images that are not a rootfs")
@@ -69,28 +115,27 @@ async fn container(
     let argv: Vec<String> = spec.command.iter().chain(&spec.args).cloned().collect();
     if argv.is_empty() {
         let what = "a rootfs has no default command: set command".to_owned();
-        return Err(failed("containers[0].command", what));
+        return Err(failed("command", what));
     }
-    let cgroups = surroundings.cgroups.of_pod(pod.name.as_str(), &spec.limits).map_err(|name| {
+    let (pod_name, name) = (pod.name.as_str(), spec.name.as_str());
+    let cgroups = surroundings.cgroups.of_container(pod_name, name, &spec.limits);
+    let cgroups = cgroups.map_err(|name| {
         let what = format!("limit {name}: this machine has no {name} cgroup controller");
-        failed(&format!("containers[0].limits.{name}"), what)
+        failed(&format!("limits.{name}"), what)
     })?;
     let confinement = &spec.confinement;
     let capabilities =
         confinement::capabilities(confinement, confinement::available()).map_err(|capability| {
             let what = format!("capability {capability}: this program does not have it itself");
-            failed("containers[0].cap_add", what)
+            failed("cap_add", what)
         })?;
-    let seccomp = filters
-        .of(confinement, capabilities)
-        .await
-        .map_err(|what| failed("containers[0].seccomp", what))?;
-    let user = user(rootfs, spec).map_err(|what| failed("containers[0].user", what))?;
+    let seccomp =
+        filters.of(confinement, capabilities).await.map_err(|what| failed("seccomp", what))?;
+    let user = user(rootfs, spec).map_err(|what| failed("user", what))?;
     let log = log_dir(surroundings, &pod.name).join(format!("{}.log", spec.name));
+    let log = Log { path: text(&log), bytes_max: LOG_BYTES_MAX };
     Ok(Container {
-        name: spec.name.to_string(),
-        rootfs: rootfs.clone(),
-        argv,
+        role: *role,
         env: environment(spec, user.home.as_deref()),
         working_dir: spec.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
         uid: user.uid,
@@ -105,11 +150,12 @@ async fn container(
         etc: etc::files(pod.name.as_str(), &pod.network, |name| {
             std::fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default()
         }),
-        log: Log { path: text(&log), bytes_max: LOG_BYTES_MAX },
+        stop: stop_plan(surroundings, spec),
         capabilities,
         seccomp,
         read_only: confinement.read_only,
         privileged: confinement.privileged,
+        ..Container::new(name, rootfs, argv, log)
     })
 }
 
@@ -141,15 +187,21 @@ fn mounts(spec: &ContainerSpec) -> Vec<shim_protocol::Mount> {
 pub(super) fn field_of(spec: &PodSpec, failure: &shim_protocol::Failure) -> Option<String> {
     let object = failure.object.as_str();
     match failure.step {
-        Step::OpenVolume => {
-            let is_it = |volume: &Volume| volume.source == VolumeSource::Host(object.to_owned());
+        Step::OpenVolume | Step::MakeTmpfs => {
+            let is_it = |volume: &Volume| match &volume.source {
+                VolumeSource::Host(path) => path == object,
+                VolumeSource::Tmpfs(_) => volume.name.as_str() == object,
+                VolumeSource::Managed => false,
+            };
             let index = spec.volumes.iter().position(is_it)?;
             Some(format!("volumes[{index}].source"))
         }
-        Step::MakeTmpfs | Step::MakeMountTarget | Step::MountVolume => {
+        Step::MakeMountTarget | Step::MountVolume => {
+            let container = failure.container.as_deref()?;
+            let member = members(spec).find(|member| member.spec.name.as_str() == container)?;
             let is_it = |mount: &Mount| names(&mount.path).eq(names(object));
-            let index = spec.containers.first()?.mounts.iter().position(is_it)?;
-            Some(format!("containers[0].mounts[{index}].path"))
+            let index = member.spec.mounts.iter().position(is_it)?;
+            Some(format!("{}.mounts[{index}].path", member.field))
         }
         _ => None,
     }

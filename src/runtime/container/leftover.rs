@@ -115,7 +115,7 @@ async fn greet(dir: &OwnedFd) -> io::Result<(Shim, Option<Incarnation>)> {
                 // The greeting had the number: ask again.
                 shim = connect(dir).await?;
             }
-            Some(FromShim::Limited(_)) => {}
+            Some(FromShim::Adjusted(_)) => {}
             Some(FromShim::Failed(_) | FromShim::Exited(_)) | None => return Ok((shim, None)),
         }
     }
@@ -224,6 +224,11 @@ fn sweep(dir: &Path) -> io::Result<()> {
 fn kill_group(dir: &Path) {
     if fs::write(dir.join("cgroup.kill"), "1").is_ok() {
         return;
+    }
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill_group(&entry.path());
+        }
     }
     let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     for pid in procs.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw) {

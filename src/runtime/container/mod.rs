@@ -237,25 +237,23 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
         let failure = Failure::new(Code::Unsupported, format!("{field}: {what}"));
         Err(failure.at(Place::Pod, &spec.name).at(Place::Field, field))
     };
-    let [container] = spec.containers.as_slice() else {
-        return unsupported("containers", "a pod with more than one container cannot run yet");
-    };
-    if matches!(container.image, Image::Reference(_)) {
-        return unsupported(
-            "containers[0].image",
-            "only {:rootfs, path} can run yet, images cannot be pulled",
-        );
-    }
     if matches!(spec.network, Network::Interfaces { .. }) {
         return unsupported("network.nics", "only :none and :host can run yet");
     }
-    for (index, mount) in container.mounts.iter().enumerate() {
-        if let Some(what) = launch::mount_refusal(&mount.path) {
-            return unsupported(&format!("containers[0].mounts[{index}].path"), what);
+    for launch::Member { field, spec: container, .. } in launch::members(spec) {
+        let unsupported = |part: &str, what| unsupported(&format!("{field}.{part}"), what);
+        if matches!(container.image, Image::Reference(_)) {
+            let what = "only {:rootfs, path} can run yet, images cannot be pulled";
+            return unsupported("image", what);
         }
-    }
-    if container.tty {
-        return unsupported("containers[0].tty", "terminals cannot be attached yet");
+        for (index, mount) in container.mounts.iter().enumerate() {
+            if let Some(what) = launch::mount_refusal(&mount.path) {
+                return unsupported(&format!("mounts[{index}].path"), what);
+            }
+        }
+        if container.tty {
+            return unsupported("tty", "terminals cannot be attached yet");
+        }
     }
     Ok(())
 }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
-use tank_shim::protocol::{self as shim_protocol, FromShim, RunUntil, ToShim};
+use tank_shim::protocol::{
+    self as shim_protocol, ExitRecord, FromShim, Launched, Role, RunUntil, RunningContainer, ToShim,
+};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
@@ -73,8 +74,7 @@ type Orders = UnboundedReceiver<Order>;
 /// Launches a run and sees it through.
 pub(super) async fn started(context: Context, order: StartOrder, mut orders: Orders) {
     match context.launch(&order.spec, &mut orders).await {
-        Ok((shim, host_pid)) => {
-            let started = Started { host_pid: Some(host_pid) };
+        Ok((shim, started)) => {
             context.send(Event::Finished(order.action, Outcome::Started(Ok(started))));
             supervise(context, shim, orders).await;
         }
@@ -110,8 +110,8 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
     let exit = loop {
         tokio::select! {
             message = shim.recv() => match message {
-                Ok(Some(FromShim::Exited(record))) => break Some(exit_of(record.exit)),
-                Ok(Some(FromShim::Limited(failure))) => context.limited(failure, &mut asked),
+                Ok(Some(FromShim::Exited(record))) => break Some(record),
+                Ok(Some(FromShim::Adjusted(failure))) => context.shim_adjusted(failure, &mut asked),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break None,
             },
@@ -159,18 +159,19 @@ async fn instant(at: Option<Instant>) {
 
 /// The beginning.
 impl Context {
-    async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, i32), Failure> {
+    async fn launch(
+        &self,
+        spec: &PodSpec,
+        orders: &mut Orders,
+    ) -> Result<(Shim, Started), Failure> {
         let request = tokio::select! {
             request = launch::request(&self.surroundings, &self.filters, spec, self.incarnation) => request?,
             () = cancelled(orders) => return Err(self.cancelled()),
         };
-        let container = request.container.name.clone();
         self.make_volumes(spec, &request, orders).await?;
         let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
-            launched = self.ask(&mut shim, spec, request) => {
-                launched.map_err(|failure| failure.at(Place::Container, container))
-            }
+            launched = self.ask(&mut shim, spec, request) => launched,
             () = cancelled(orders) => Err(self.cancelled()),
         };
         if launched.is_err() {
@@ -246,14 +247,14 @@ impl Context {
         shim: &mut Shim,
         spec: &PodSpec,
         request: shim_protocol::Launch,
-    ) -> Result<i32, Failure> {
+    ) -> Result<Started, Failure> {
         // A shim that dies at once breaks the pipe before it is read: its end,
         // not the broken pipe, is the news.
         let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
         loop {
             match shim.recv().await {
-                Ok(Some(FromShim::Hello(_) | FromShim::Limited(_))) => {}
-                Ok(Some(FromShim::Launched(launched))) => return Ok(launched.host_pid),
+                Ok(Some(FromShim::Hello(_) | FromShim::Adjusted(_))) => {}
+                Ok(Some(FromShim::Launched(launched))) => return Ok(started_of(&launched)),
                 Ok(Some(FromShim::Failed(failure))) => {
                     let field = launch::field_of(spec, &failure);
                     let failure = self.launch_failure(failure);
@@ -262,7 +263,8 @@ impl Context {
                         None => failure,
                     });
                 }
-                Ok(Some(FromShim::Exited(_)) | None) => {
+                Ok(Some(FromShim::Exited(record))) => return Err(self.ended_early(&record)),
+                Ok(None) => {
                     let what = "the shim ended before the workload was exec'd";
                     return Err(self.failure("shim", what));
                 }
@@ -278,19 +280,28 @@ impl Context {
         Failure::new(Code::StartFailed, what).at(Place::Pod, &self.pod).at(Place::Step, step)
     }
 
+    /// One container is over before all are there.
+    fn ended_early(&self, record: &ExitRecord) -> Failure {
+        let ended = exit_in_words(record.exit);
+        let what = format!("container {} {ended} before the pod was there", record.container);
+        self.failure("launch", what).at(Place::Container, &record.container)
+    }
+
     fn cancelled(&self) -> Failure {
         self.failure("cancel", "the start was cancelled")
     }
 
     fn launch_failure(&self, failure: shim_protocol::Failure) -> Failure {
-        let hint = hint::of(failure.step, failure.errno);
-        Failure {
-            hint: hint.map(str::to_owned),
-            ..self
-                .failure(&step_name(failure.step), failure.message)
-                .at(Place::Path, path_of(failure.step, &failure.object))
-                .at(Place::Errno, failure.errno)
-        }
+        let hint = hint::of(failure.step, failure.errno).map(str::to_owned);
+        let told = self
+            .failure(&step_name(failure.step), failure.message)
+            .at(Place::Path, path_of(failure.step, &failure.object))
+            .at(Place::Errno, failure.errno);
+        let told = match failure.container {
+            Some(container) => told.at(Place::Container, container),
+            None => told,
+        };
+        Failure { hint, ..told }
     }
 }
 
@@ -320,20 +331,17 @@ async fn cancelled(orders: &mut Orders) {
 /// The life and the end.
 impl Context {
     async fn carry_out(&self, order: Order, shim: &mut Shim, asked: &mut Asked) {
-        let grace_ms = self.surroundings.stop_grace_ms;
-        let signal = Signal::TERM.as_raw();
         let (message, patience) = match order {
             Order::Stop(action) => {
                 asked.stop = Some(action);
-                let kill_at_ms = clock::now().after(grace_ms).0;
-                let stop = shim_protocol::Stop { signal, kill_at_ms };
-                (ToShim::Stop(stop), Duration::from_millis(grace_ms) + PATIENCE)
+                let stop = shim_protocol::Stop { asked_at_ms: clock::now().0 };
+                let grace = Duration::from_millis(self.surroundings.stop_grace_ms);
+                (ToShim::Stop(stop), grace + PATIENCE)
             }
             Order::Adjust(action, spec) => return self.adjust(action, &spec, shim, asked).await,
             Order::Kill | Order::Cancel => (ToShim::Kill, PATIENCE),
             Order::RunUntil(at, told) => {
-                let kill_at_ms = at.after(grace_ms).0;
-                let until = RunUntil { at_ms: at.0, signal, kill_at_ms };
+                let until = RunUntil { at_ms: at.0 };
                 let _ = shim.send(&ToShim::RunUntil(Some(until))).await;
                 let _ = told.send(());
                 return;
@@ -345,14 +353,11 @@ impl Context {
     }
 
     async fn adjust(&self, action: ActionId, spec: &PodSpec, shim: &mut Shim, asked: &mut Asked) {
-        let limits = &spec.containers[0].limits;
-        let groups =
-            self.surroundings.cgroups.of_live_pod(self.pod.as_str(), limits, |path| path.exists());
-        match groups {
-            Ok(groups) => {
+        match launch::adjustments(&self.surroundings, spec) {
+            Ok(adjustments) => {
                 asked.adjust = Some(action);
                 asked.adjust_by = Some(Instant::now() + PATIENCE);
-                let _ = shim.send(&ToShim::Limit(groups)).await;
+                let _ = shim.send(&ToShim::Adjust(adjustments)).await;
             }
             Err(controller) => {
                 let what = format!("the run has no {controller} cgroup to set a limit on");
@@ -361,7 +366,7 @@ impl Context {
         }
     }
 
-    fn limited(&self, failure: Option<shim_protocol::Failure>, asked: &mut Asked) {
+    fn shim_adjusted(&self, failure: Option<shim_protocol::Failure>, asked: &mut Asked) {
         let Some(action) = asked.adjust.take() else { return };
         asked.adjust_by = None;
         self.adjusted(action, failure.map_or(Ok(()), |failure| Err(self.launch_failure(failure))));
@@ -375,22 +380,22 @@ impl Context {
     }
 
     /// Waits until nothing of the run is left, and says how it ended.
-    async fn end(&self, shim: &Shim, exit: Option<Exit>) -> Exit {
+    async fn end(&self, shim: &Shim, record: Option<ExitRecord>) -> Exit {
         if timeout(PATIENCE, shim.died()).await.is_err() {
             shim.kill();
             shim.died().await;
         }
-        let exit = exit.or_else(|| self.recorded_exit());
+        let record = record.or_else(|| self.record());
         self.clear().await;
-        exit.unwrap_or_else(|| {
+        record.map(exit_of).unwrap_or_else(|| {
             let what = "the shim was killed, and its containers with it";
             Exit::Failed(Failure::new(Code::Lost, what).at(Place::Pod, &self.pod))
         })
     }
 
-    fn recorded_exit(&self) -> Option<Exit> {
+    fn record(&self) -> Option<ExitRecord> {
         let record = tank_shim::record::read(&self.dir()).ok().flatten()?;
-        (record.incarnation == self.incarnation.0).then(|| exit_of(record.exit))
+        (record.incarnation == self.incarnation.0).then_some(record)
     }
 
     /// Removes whatever is left of the run, shim included, and returns only
@@ -428,10 +433,33 @@ fn step_name(step: shim_protocol::Step) -> String {
     term.and_then(|term| term.as_atom().map(str::to_owned)).unwrap_or_default()
 }
 
-fn exit_of(exit: shim_protocol::Exit) -> Exit {
-    match exit {
+/// Of several containers, it says which.
+fn exit_of(record: ExitRecord) -> Exit {
+    let exit = match record.exit {
         shim_protocol::Exit::Exited(code) => Exit::Exited(code),
         shim_protocol::Exit::Signaled(signal) => Exit::Signaled(signal),
         shim_protocol::Exit::OutOfMemory => Exit::OutOfMemory,
+    };
+    match Name::new(&record.container).filter(|_| !record.is_alone) {
+        Some(container) => Exit::InContainer(container, Box::new(exit)),
+        None => exit,
+    }
+}
+
+fn exit_in_words(exit: shim_protocol::Exit) -> String {
+    match exit {
+        shim_protocol::Exit::Exited(code) => format!("exited with status {code}"),
+        shim_protocol::Exit::Signaled(signal) => format!("was ended by signal {signal}"),
+        shim_protocol::Exit::OutOfMemory => "was killed by the kernel, out of memory,".to_owned(),
+    }
+}
+
+fn started_of(launched: &Launched) -> Started {
+    let pid = |running: &RunningContainer| Some((Name::new(&running.name)?, running.host_pid));
+    let host_pid = launched.containers.iter().find(|each| each.role == Role::Main);
+    let pids = || launched.containers.iter().filter_map(pid).collect();
+    Started {
+        host_pid: host_pid.map(|first| first.host_pid),
+        containers: (launched.containers.len() > 1).then(|| Arc::new(pids())),
     }
 }

@@ -156,8 +156,10 @@ impl Style {
         line(
             "last exit",
             exit.and_then(exit_in_words).map(|exit| {
+                let container = status.get("last_exit_container").and_then(Term::as_str);
+                let whose = container.map_or_else(String::new, |name| format!("{name} "));
                 let at = ago("last_exit_at_ms").map_or_else(String::new, |ago| format!(", {ago}"));
-                exit + &at
+                whose + &exit + &at
             }),
         );
         let error = exit.and_then(error_of);

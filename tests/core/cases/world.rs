@@ -238,7 +238,7 @@ impl World {
     fn started(&mut self, pod: &str, result: Result<(), StartError>) {
         let id = self.start_of(pod, result.is_ok());
         let host_pid = self.runs.keys().next_back().map(|run| 1000 + run.0 as i32);
-        let result = result.map(|()| Started { host_pid });
+        let result = result.map(|()| Started::new(host_pid));
         self.finish(id, Outcome::Started(result));
     }
 

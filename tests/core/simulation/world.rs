@@ -339,7 +339,7 @@ impl World {
                 self.later(life_ms, Happening::Crash(incarnation));
             }
         }
-        Ok(Started { host_pid: i32::try_from(incarnation.0).ok() })
+        Ok(Started::new(i32::try_from(incarnation.0).ok()))
     }
 
     fn stop(&mut self, incarnation: Incarnation) -> Result<Exit, Failure> {

@@ -8,9 +8,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use tank_shim::protocol::Step;
 
 use super::plan::Plan;
@@ -120,7 +119,6 @@ pub(super) fn object(step: Step, index: usize) -> Option<&'static str> {
         Step::MountDev => dev_object(index)?,
         Step::MaskPath => MASKED.get(index)?,
         Step::ProtectPath => PROTECTED.get(index)?,
-        Step::RaiseLoopback => c"lo",
         Step::LimitProcess => *[c"oom_score_adj", c"nice", c"nofile"].get(index)?,
         Step::SetUpStdio => *[c"stdin", c"stdout", c"stderr", c"descriptors"].get(index)?,
         _ => return None,
@@ -185,7 +183,6 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     // Before the volumes: one may lie over the devices.
     redirect_stdin().at(Step::SetUpStdio)?;
     volumes::mount(&plan.mounts, plan.privileged)?;
-    set_names(plan)?;
     redirect_and_close(plan)?;
     enter_working_dir(plan)?;
     protect_root(plan).at(Step::ProtectRoot)?;
@@ -200,7 +197,7 @@ fn join_cgroups(plan: &Plan) -> Result<(), Stumble> {
         rustix::io::write(file, b"0").at_nth(Step::JoinCgroup, index)?;
     }
     // Only now, so that the container's cgroups are the roots of what it sees.
-    syscall::enter_cgroup_namespace().at(Step::EnterCgroupNamespace)
+    syscall::enter_new(UnshareFlags::NEWCGROUP).at(Step::EnterCgroupNamespace)
 }
 
 /// Sets what each process has of its own and its children inherit. The host's
@@ -231,6 +228,7 @@ fn change_root(plan: &Plan) -> Result<(), Stumble> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
     volumes::open(&plan.mounts)?;
+    rustix::process::chdir(&*plan.dir).at(Step::MountOverlay)?;
     open_rootfs_here(plan).at(Step::OpenRootfs)?;
     let flags = no_devices(plan);
     rustix::mount::mount(c"overlay", c"root", c"overlay", flags, Some(&*plan.overlay_options))
@@ -351,17 +349,6 @@ fn protect(path: &CStr) -> Result<(), Errno> {
 
 fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
     if result == Err(Errno::NOENT) { Ok(()) } else { result }
-}
-
-fn set_names(plan: &Plan) -> Result<(), Stumble> {
-    rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::SetHostname)?;
-    if plan.new_network { raise_loopback().at(Step::RaiseLoopback) } else { Ok(()) }
-}
-
-fn raise_loopback() -> Result<(), Errno> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
-    syscall::raise_loopback(socket.as_fd())
 }
 
 /// Sets up standard output and error and closes all but them, standard input

@@ -5,54 +5,52 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use tank_shim::protocol::{Container, Failure, Step};
 
 use super::failure_of;
 
-/// Where the overlay keeps what is written to `/etc`.
-const UPPER_ETC: &str = "upper/etc";
-
-/// Writes the files, unless the root filesystem's `/etc` is something else than
-/// a directory.
-pub(super) fn write(container: &Container) -> Result<(), Failure> {
+/// Writes the files into a container's directory, unless the root filesystem's
+/// `/etc` is something else than a directory.
+pub(super) fn write(container: &Container, dir: &Path) -> Result<(), Failure> {
     let failed = |name: &str, error: &io::Error| {
         failure_of(Step::WriteEtcFile, format!("/etc/{name}"), error)
     };
-    if container.etc.is_empty()
-        || !make_dir(Path::new(&container.rootfs)).map_err(|error| failed("", &error))?
-    {
+    if container.etc.is_empty() {
         return Ok(());
     }
+    let made = make_dir(&dir.join("upper/etc"), Path::new(&container.rootfs));
+    let Some(etc) = made.map_err(|error| failed("", &error))? else { return Ok(()) };
     for (name, content) in &container.etc {
-        write_file(name, content).map_err(|error| failed(name, &error))?;
+        write_file(&etc, name, content).map_err(|error| failed(name, &error))?;
     }
     Ok(())
 }
 
-/// Makes the directory, as the one is that it will lie over. Whether it may.
-fn make_dir(rootfs: &Path) -> io::Result<bool> {
+/// Makes the directory, as the one is that it will lie over; `None` where that is
+/// no directory.
+fn make_dir(etc: &Path, rootfs: &Path) -> io::Result<Option<PathBuf>> {
     let lower = match rootfs.join("etc").symlink_metadata() {
-        Ok(lower) if !lower.is_dir() => return Ok(false),
+        Ok(lower) if !lower.is_dir() => return Ok(None),
         Ok(lower) => Some(lower),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    DirBuilder::new().mode(0o755).create(UPPER_ETC)?;
+    DirBuilder::new().mode(0o755).create(etc)?;
     if let Some(lower) = lower {
-        std::os::unix::fs::chown(UPPER_ETC, Some(lower.uid()), Some(lower.gid()))?;
-        std::fs::set_permissions(UPPER_ETC, PermissionsExt::from_mode(lower.mode() & 0o7777))?;
+        std::os::unix::fs::chown(etc, Some(lower.uid()), Some(lower.gid()))?;
+        std::fs::set_permissions(etc, PermissionsExt::from_mode(lower.mode() & 0o7777))?;
     }
-    Ok(true)
+    Ok(Some(etc.to_owned()))
 }
 
-fn write_file(name: &str, content: &str) -> io::Result<()> {
+fn write_file(etc: &Path, name: &str, content: &str) -> io::Result<()> {
     if name.is_empty() || name.contains('/') {
         return Err(Errno::INVAL.into());
     }
-    let path = Path::new(UPPER_ETC).join(name);
+    let path = etc.join(name);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
     // Whatever the shim's mask of modes is.
     file.set_permissions(PermissionsExt::from_mode(0o644))?;

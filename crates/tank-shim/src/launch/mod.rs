@@ -6,16 +6,24 @@ mod etc;
 mod plan;
 mod volumes;
 
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use tank_shim::protocol::{Failure, Launch, Step};
+use tank_shim::protocol::{Container, Failure, Step};
 
+use crate::pod_volumes::PodVolume;
 use crate::syscall::{self, Cloned};
 use plan::Plan;
 
-/// The directories below the run directory that belong to the overlay.
+/// Where in the run directory each container has a directory.
+const CONTAINERS_DIR: &str = "containers";
+
+/// The directories below a container's that belong to its overlay.
 const OVERLAY_DIRS: [&str; 3] = ["upper", "work", "root"];
 
 /// A container's first process, on its way to exec.
@@ -45,13 +53,15 @@ pub(crate) enum Report {
     Failed(Failure),
 }
 
-/// Clones the container's first process. On failure nothing is left but the
+/// Clones a container's first process. On failure nothing is left but the
 /// cgroups, which are the caller's, and what [`clean`] removes.
-pub(crate) fn start(launch: &Launch) -> Result<Started, Failure> {
-    let (plan, ends) = Plan::new(launch)?;
-    make_overlay_dirs()?;
-    etc::write(&launch.container)?;
-    let cloned = syscall::clone(plan.namespaces, plan.birth_cgroup.as_ref().map(AsFd::as_fd));
+pub(crate) fn start(container: &Container, volumes: &[PodVolume]) -> Result<Started, Failure> {
+    let (plan, ends) = Plan::new(container, volumes)?;
+    let dir = dir_of(&container.name);
+    make_overlay_dirs(&dir)?;
+    etc::write(container, &dir)?;
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    let cloned = syscall::clone(namespaces, plan.birth_cgroup.as_ref().map(AsFd::as_fd));
     match cloned {
         Ok(Cloned::Child) => child::run(&plan),
         Ok(Cloned::Parent(pidfd)) => {
@@ -81,24 +91,38 @@ impl Launching {
     }
 }
 
-/// Removes the overlay's directories. The mounts are gone with the container's
-/// mount namespace.
-pub(crate) fn clean() {
-    for dir in OVERLAY_DIRS {
-        // What cannot be removed now goes with the run directory.
-        let _ = std::fs::remove_dir_all(dir);
-    }
+/// Where a container has its overlay, below the run directory.
+fn dir_of(container: &str) -> PathBuf {
+    Path::new(CONTAINERS_DIR).join(container)
+}
+
+/// Removes a container's directories. The mounts are gone with its mount
+/// namespace.
+pub(crate) fn clean(container: &str) {
+    // What cannot be removed now goes with the run directory.
+    let _ = fs::remove_dir_all(dir_of(container));
+}
+
+/// Removes all containers' directories.
+pub(crate) fn clean_all() {
+    let _ = fs::remove_dir_all(CONTAINERS_DIR);
 }
 
 /// Makes the overlay's directories, new and empty.
-fn make_overlay_dirs() -> Result<(), Failure> {
-    clean();
-    for dir in OVERLAY_DIRS {
-        std::fs::create_dir(dir).map_err(|error| failure_of(Step::MakeDirectory, dir, &error))?;
+fn make_overlay_dirs(dir: &Path) -> Result<(), Failure> {
+    let failed =
+        |dir: &Path, error| failure_of(Step::MakeDirectory, dir.display().to_string(), &error);
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(dir, error)),
+        _ => fs::create_dir_all(dir).map_err(|error| failed(dir, error))?,
+    }
+    for dir in OVERLAY_DIRS.map(|name| dir.join(name)) {
+        fs::create_dir(&dir).map_err(|error| failed(&dir, error))?;
     }
     // The container's root directory is the upper one, and other users enter it.
-    rustix::fs::chmod("upper", rustix::fs::Mode::from_raw_mode(0o755))
-        .map_err(|errno| failure(Step::MakeDirectory, "upper", errno))
+    let upper = dir.join("upper");
+    fs::set_permissions(&upper, Permissions::from_mode(0o755))
+        .map_err(|error| failed(&upper, error))
 }
 
 /// A failure with an error number.

@@ -9,11 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
-use tank_shim::protocol::{Container, Failure, Join, Launch, Network, Seccomp, Step};
+use tank_shim::protocol::{Container, Failure, Join, Seccomp, Step};
 
 use super::child::Stumble;
 use super::volumes::{self, MountPlan};
-use super::{failure, failure_of};
+use super::{dir_of, failure, failure_of};
+use crate::pod_volumes::PodVolume;
 use crate::syscall::{CStrings, SECCOMP_INSTRUCTION_BYTES};
 
 /// Where a command is looked for when the environment has no `PATH`.
@@ -21,8 +22,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// What the child works through.
 pub(super) struct Plan {
-    /// The `CLONE_NEW*` flags.
-    pub(super) namespaces: libc::c_int,
+    /// The container's directory in the run directory.
+    pub(super) dir: CString,
     /// A version 2 cgroup to be born in.
     pub(super) birth_cgroup: Option<OwnedFd>,
     /// Its path, else the container's name, for errors.
@@ -39,10 +40,6 @@ pub(super) struct Plan {
     pub(super) overlay_options: CString,
     /// The volumes' mounts, in the order in which they are made.
     pub(super) mounts: Vec<MountPlan>,
-    /// The hostname.
-    pub(super) hostname: String,
-    /// Whether the network namespace is new.
-    pub(super) new_network: bool,
     /// The working directory.
     pub(super) working_dir: CString,
     /// It and its parents, outermost first.
@@ -87,9 +84,11 @@ pub(super) struct Ends {
 
 impl Plan {
     /// Checks, allocates and opens.
-    pub(super) fn new(launch: &Launch) -> Result<(Self, Ends), Failure> {
-        let container = &launch.container;
-        let new_network = launch.network == Network::None;
+    pub(super) fn new(
+        container: &Container,
+        volumes: &[PodVolume],
+    ) -> Result<(Self, Ends), Failure> {
+        let dir = dir_of(&container.name).display().to_string();
         let rootfs_fd = open_rootfs(&container.rootfs)?;
         // Volatile: what is written does not outlive the run, so that the end of
         // the mount need not wait until all of it is on the disk.
@@ -106,7 +105,7 @@ impl Plan {
         let (stdout, stdout_child) = output_pipe("stdout", container)?;
         let (stderr, stderr_child) = output_pipe("stderr", container)?;
         let plan = Self {
-            namespaces: namespaces(new_network),
+            dir: c_string("name", &dir)?,
             birth_cgroup: birth.map(|cgroup| open_birth_cgroup(&cgroup.path)).transpose()?,
             clone_object,
             joins,
@@ -114,9 +113,7 @@ impl Plan {
             rootfs: c_string("rootfs", &container.rootfs)?,
             rootfs_fd: Some(rootfs_fd),
             overlay_options: c_string("rootfs", &overlay_options)?,
-            mounts: volumes::plan(&launch.volumes, &container.mounts)?,
-            hostname: launch.hostname.clone(),
-            new_network,
+            mounts: volumes::plan(volumes, &container.mounts)?,
             working_dir: c_string("working_dir", &container.working_dir)?,
             working_dir_parts: parents_and_self(&container.working_dir)?,
             uid: Uid::from_raw(container.uid),
@@ -165,9 +162,8 @@ impl Plan {
         match stumble.step {
             Step::OpenRootfs => lossy(&self.rootfs),
             Step::JoinCgroup => self.join_paths.get(stumble.index).cloned().unwrap_or_default(),
-            Step::SetHostname => self.hostname.clone(),
             Step::OpenVolume => self.mount_object(stumble.index, MountPlan::source),
-            Step::MakeTmpfs | Step::MakeMountTarget | Step::MountVolume => {
+            Step::MakeMountTarget | Step::MountVolume => {
                 self.mount_object(stumble.index, MountPlan::path)
             }
             Step::MakeWorkingDir => {
@@ -175,7 +171,9 @@ impl Plan {
             }
             Step::EnterWorkingDir => lossy(&self.working_dir),
             Step::SetUser => format!("{}:{}", self.uid.as_raw(), self.gid.as_raw()),
-            Step::MountOverlay | Step::PivotRoot => in_run_dir("root"),
+            Step::MountOverlay | Step::PivotRoot => {
+                in_run_dir(&format!("{}/root", lossy(&self.dir)))
+            }
             Step::FindInterpreter => {
                 self.candidates.get(stumble.index).map(lossy).unwrap_or_default()
             }
@@ -199,11 +197,6 @@ impl Plan {
 /// A name below the run directory as a whole path.
 fn in_run_dir(name: &str) -> String {
     std::env::current_dir().unwrap_or_default().join(name).display().to_string()
-}
-
-fn namespaces(new_network: bool) -> libc::c_int {
-    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    if new_network { always | libc::CLONE_NEWNET } else { always }
 }
 
 /// Refuses what the kernel would take for something else.

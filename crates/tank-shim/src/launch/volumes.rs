@@ -13,11 +13,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
-use tank_shim::protocol::{Failure, Mount, Step, Volume, VolumeSource};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use tank_shim::protocol::{Failure, Mount, Step};
 
 use super::child::{At, Stumble};
 use super::plan::c_string;
+use crate::pod_volumes::PodVolume;
 use crate::syscall;
 
 /// How often a look-up is tried that renames and mounts have got in the way of.
@@ -28,21 +29,13 @@ const PROC_MAGIC: u64 = 0x9fa0;
 
 /// A mount, with all strings that it takes.
 pub(super) struct MountPlan {
-    source: Source,
+    /// A path of the host.
+    source: CString,
     /// The path inside and its parents, outermost first.
     steps: Vec<PathStep>,
     is_read_only: bool,
     /// What is to be mounted, from [`open`] on.
     tree: OnceCell<OwnedFd>,
-}
-
-enum Source {
-    /// A path of the host.
-    Path(CString),
-    /// A new tmpfs; its size.
-    Tmpfs(CString),
-    /// The tmpfs that an earlier mount, the one of this number, has made.
-    SameAs(usize),
 }
 
 /// A path from the root on, and the last name in it.
@@ -59,31 +52,21 @@ impl MountPlan {
 
     /// Where it comes from, for errors.
     pub(super) fn source(&self) -> &CStr {
-        match &self.source {
-            Source::Path(path) => path,
-            Source::Tmpfs(_) | Source::SameAs(_) => self.path(),
-        }
+        &self.source
     }
 }
 
 /// Allocates what [`open`] and [`mount`] need.
-pub(super) fn plan(volumes: &[Volume], mounts: &[Mount]) -> Result<Vec<MountPlan>, Failure> {
-    let plan = |(index, mount): (usize, &Mount)| {
+pub(super) fn plan(volumes: &[PodVolume], mounts: &[Mount]) -> Result<Vec<MountPlan>, Failure> {
+    let plan = |mount: &Mount| {
         let named = volumes.iter().find(|volume| volume.name == mount.volume);
         let Some(volume) = named else { return Err(faulty("mounts")) };
-        let first = mounts[..index].iter().position(|earlier| earlier.volume == mount.volume);
-        let source = match (&volume.source, first) {
-            (VolumeSource::Path(path), _) => Source::Path(c_string("volumes", path)?),
-            (VolumeSource::Tmpfs(_), Some(first)) => Source::SameAs(first),
-            (VolumeSource::Tmpfs(bytes), None) => {
-                Source::Tmpfs(c_string("volumes", &bytes.to_string())?)
-            }
-        };
+        let source = c_string("volumes", &volume.path)?;
         let steps = steps(&mount.path)?;
         let tree = OnceCell::new();
         Ok(MountPlan { source, steps, is_read_only: mount.read_only, tree })
     };
-    mounts.iter().enumerate().map(plan).collect()
+    mounts.iter().map(plan).collect()
 }
 
 /// `/a//b/` as `/a` and `/a/b`.
@@ -108,11 +91,7 @@ fn faulty(field: &str) -> Failure {
 /// in no mount namespace until it is mounted.
 pub(super) fn open(mounts: &[MountPlan]) -> Result<(), Stumble> {
     for (index, mount) in mounts.iter().enumerate() {
-        let tree = match &mount.source {
-            Source::Path(path) => open_path(path).at_nth(Step::OpenVolume, index)?,
-            Source::Tmpfs(size) => make_tmpfs(size).at_nth(Step::MakeTmpfs, index)?,
-            Source::SameAs(_) => continue,
-        };
+        let tree = open_path(&mount.source).at_nth(Step::OpenVolume, index)?;
         // Each is opened once, so that there is none to be replaced.
         let _ = mount.tree.set(tree);
     }
@@ -126,17 +105,6 @@ fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(CWD, path, flags)
 }
 
-/// A file system in memory, for any user as `/tmp` is.
-fn make_tmpfs(size: &CStr) -> Result<OwnedFd, Errno> {
-    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, c"size", size)?;
-    rustix::mount::fsconfig_set_string(&context, c"mode", c"1777")?;
-    rustix::mount::fsconfig_create(&context)?;
-    // As docker has it: what is written there cannot be executed.
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
 /// Mounts what has been opened. The host's root must be gone: as long as it
 /// lies on top of the new one, `/..` leads to it, RESOLVE_IN_ROOT or not.
 pub(super) fn mount(mounts: &[MountPlan], is_privileged: bool) -> Result<(), Stumble> {
@@ -146,13 +114,7 @@ pub(super) fn mount(mounts: &[MountPlan], is_privileged: bool) -> Result<(), Stu
     let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(c"/", path, Mode::empty()).at(Step::MakeMountTarget)?;
     for (index, mount) in mounts.iter().enumerate() {
-        let again = match mount.source {
-            Source::SameAs(first) => {
-                Some(open_again(&mounts[first]).at_nth(Step::MountVolume, index)?)
-            }
-            Source::Path(_) | Source::Tmpfs(_) => None,
-        };
-        let tree = again.as_ref().or_else(|| mount.tree.get()).ok_or(Errno::BADF);
+        let tree = mount.tree.get().ok_or(Errno::BADF);
         let tree = tree.at_nth(Step::MountVolume, index)?.as_fd();
         restrict(tree, mount, is_privileged).at_nth(Step::MountVolume, index)?;
         let is_directory = is_directory(tree).at_nth(Step::MountVolume, index)?;
@@ -164,29 +126,14 @@ pub(super) fn mount(mounts: &[MountPlan], is_privileged: bool) -> Result<(), Stu
     Ok(())
 }
 
-/// One more mount of a file system that is mounted by now: before, only kernels
-/// from 6.15 on would make it.
-fn open_again(first: &MountPlan) -> Result<OwnedFd, Errno> {
-    let tree = first.tree.get().ok_or(Errno::BADF)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    rustix::mount::open_tree(tree, c"", flags)
-}
-
 /// Whatever a volume has below it: no programs that change the user, no devices
 /// unless privileged, and no writing unless asked for.
 fn restrict(tree: BorrowedFd<'_>, mount: &MountPlan, is_privileged: bool) -> Result<(), Errno> {
     let no_devices = if is_privileged { 0 } else { libc::MOUNT_ATTR_NODEV };
     let always = libc::MOUNT_ATTR_NOSUID | no_devices;
-    let read_only = libc::MOUNT_ATTR_RDONLY;
-    match (mount.is_read_only, &mount.source) {
-        (true, _) => syscall::set_mount_attributes(tree, always | read_only, 0),
-        // The first mount may have been a read-only one.
-        (false, Source::SameAs(_)) => syscall::set_mount_attributes(tree, always, read_only),
-        // What the host has read-only stays so.
-        (false, _) => syscall::set_mount_attributes(tree, always, 0),
-    }
+    // What the host has read-only stays so.
+    let read_only = if mount.is_read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    syscall::set_mount_attributes(tree, always | read_only)
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use tank_shim::protocol::{RunningRun, State, ToShim};
+use tank_shim::protocol::{Role, RunningContainer, RunningRun, State, ToShim};
 
 use crate::scene::{Scene, Shim, scene};
 
@@ -11,7 +11,8 @@ fn sleeping(scene: &Scene) -> (Shim, i32) {
 }
 
 fn is_running(shim: &Shim, host_pid: i32) -> bool {
-    let run = RunningRun { pod: "web".into(), incarnation: 7, host_pid };
+    let containers = vec![RunningContainer { name: "app".into(), role: Role::Main, host_pid }];
+    let run = RunningRun { pod: "web".into(), incarnation: 7, containers };
     shim.hello.state == State::Running(run)
 }
 

@@ -40,7 +40,7 @@ fn a_workload_that_listens_ends_by_itself() {
     let script = "trap 'echo bye; exit 5' TERM; echo ready; sleep 1000 & wait";
     let (mut shim, _) = scene.launched(&scene.script(script));
     wait_until_ready(&scene);
-    shim.send(&ToShim::Stop(Stop { signal: libc::SIGTERM, kill_at_ms: far() }));
+    shim.stop();
     assert_eq!(shim.expect_exited().exit, Exit::Exited(5));
     assert_eq!(scene.logged("stdout"), "ready\nbye\n");
 }
@@ -52,7 +52,7 @@ fn a_workload_that_does_not_listen_is_killed_at_once() {
         let (mut shim, _) = scene.launched(&scene.script(script));
         wait_until_ready(&scene);
         let begin = Instant::now();
-        shim.send(&ToShim::Stop(Stop { signal: libc::SIGTERM, kill_at_ms: far() }));
+        shim.stop();
         assert_eq!(shim.expect_exited().exit, Exit::Signaled(9));
         assert!(begin.elapsed() < Duration::from_secs(30));
         fs::remove_file(scene.log_path()).unwrap();
@@ -63,10 +63,12 @@ fn a_workload_that_does_not_listen_is_killed_at_once() {
 fn a_workload_that_listens_and_goes_on_is_killed_at_the_deadline() {
     let scene = scene!("a_workload_that_listens_and_goes_on_is_killed_at_the_deadline");
     let script = "trap 'echo no' TERM; echo ready; while :; do sleep 1000 & wait; done";
-    let (mut shim, _) = scene.launched(&scene.script(script));
+    let mut pod = scene.script(script);
+    pod.containers[0].stop.grace_ms = 300;
+    let (mut shim, _) = scene.launched(&pod);
     wait_until_ready(&scene);
     let kill_at_ms = boot_clock_ms_in(300);
-    shim.send(&ToShim::Stop(Stop { signal: libc::SIGTERM, kill_at_ms }));
+    shim.stop();
     assert_eq!(shim.expect_exited().exit, Exit::Signaled(9));
     assert!(boot_clock_ms_in(0) >= kill_at_ms);
     assert!(scene.logged("stdout").contains("no"));
@@ -78,8 +80,9 @@ fn a_second_stop_can_only_bring_the_deadline_forward() {
     let script = "trap : TERM; echo ready; while :; do sleep 1000 & wait; done";
     let (mut shim, _) = scene.launched(&scene.script(script));
     wait_until_ready(&scene);
-    for kill_at_ms in [far(), boot_clock_ms_in(50), far()] {
-        shim.send(&ToShim::Stop(Stop { signal: libc::SIGTERM, kill_at_ms }));
+    // Asked for long ago, its time is over.
+    for asked_at_ms in [far(), boot_clock_ms_in(0).saturating_sub(70_000), far()] {
+        shim.send(&ToShim::Stop(Stop { asked_at_ms }));
     }
     assert_eq!(shim.expect_exited().exit, Exit::Signaled(9));
 }
@@ -91,7 +94,7 @@ fn it_stops_by_itself_when_told_to_run_until_then() {
     let (mut shim, _) = scene.launched(&scene.script(script));
     wait_until_ready(&scene);
     let at_ms = boot_clock_ms_in(100);
-    let run_until = RunUntil { at_ms, signal: libc::SIGTERM, kill_at_ms: far() };
+    let run_until = RunUntil { at_ms };
     shim.send(&ToShim::RunUntil(Some(run_until)));
     assert_eq!(shim.expect_exited().exit, Exit::Exited(4));
     assert!(boot_clock_ms_in(0) >= at_ms);
@@ -104,7 +107,7 @@ fn run_until_can_be_taken_back() {
     let (mut shim, _) = scene.launched(&scene.script(script));
     wait_until_ready(&scene);
     let at_ms = boot_clock_ms_in(100);
-    let run_until = RunUntil { at_ms, signal: libc::SIGTERM, kill_at_ms: far() };
+    let run_until = RunUntil { at_ms };
     shim.send(&ToShim::RunUntil(Some(run_until)));
     shim.send(&ToShim::RunUntil(None));
     eventually("the time has come", || boot_clock_ms_in(0) > at_ms);
@@ -121,10 +124,10 @@ fn daemons_die_with_the_first_process() {
          for i in $(seq 40); do (setsid sleep {mark} &); done
          sleep 1000 & wait"
     ));
-    pod.container.cgroups = vec![scene.cgroup("pids", Join::Tasks, &[("pids.max", "100")])];
+    pod.containers[0].cgroups = vec![scene.cgroup("pids", Join::Tasks, &[("pids.max", "100")])];
     let (mut shim, _) = scene.launched(&pod);
     eventually("all daemons sleep", || processes_with(&mark).len() == 40);
-    shim.send(&ToShim::Stop(Stop { signal: libc::SIGTERM, kill_at_ms: far() }));
+    shim.stop();
     assert_eq!(shim.expect_exited().exit, Exit::Exited(6));
     assert_eq!(processes_with(&mark), Vec::<String>::new());
 }
@@ -136,7 +139,7 @@ fn a_fork_bomb_dies_when_killed() {
     let bomb =
         format!("bomb() {{ : {mark}; (bomb &); (bomb &); }}; bomb; echo ready; sleep {mark}");
     let mut pod = scene.script(&bomb);
-    pod.container.cgroups = vec![scene.cgroup("pids", Join::Tasks, &[("pids.max", "64")])];
+    pod.containers[0].cgroups = vec![scene.cgroup("pids", Join::Tasks, &[("pids.max", "64")])];
     let (mut shim, _) = scene.launched(&pod);
     wait_until_ready(&scene);
     shim.send(&ToShim::Kill);
@@ -169,7 +172,7 @@ fn a_killed_shim_takes_all_with_it() {
 fn after_a_killed_shim_another_can_begin_in_its_place() {
     let mut scene = scene!("after_a_killed_shim_another_can_begin_in_its_place");
     let mut pod = scene.script("test -e /old && exit 1; touch /old; exec sleep 1000");
-    pod.container.cgroups = vec![
+    pod.containers[0].cgroups = vec![
         scene.cgroup("memory", Join::Tasks, &[("memory.limit_in_bytes", "67108864")]),
         scene.cgroup("unified", Join::Clone, &[]),
     ];
@@ -229,7 +232,7 @@ fn an_exit_that_cannot_be_recorded_waits_to_be_heard() {
 fn a_launch_can_be_killed_at_any_moment() {
     let mut scene = scene!("a_launch_can_be_killed_at_any_moment");
     let mut pod = scene.pod(&["/bin/sleep", "1000"]);
-    pod.container.cgroups =
+    pod.containers[0].cgroups =
         vec![scene.cgroup("pids", Join::Tasks, &[]), scene.cgroup("unified", Join::Clone, &[])];
     for delay_us in (0..6000).step_by(200) {
         let mut shim = scene.shim();
@@ -244,6 +247,6 @@ fn a_launch_can_be_killed_at_any_moment() {
         let FromShim::Exited(record) = message else { panic!("{message:?}") };
         assert_eq!(record.exit, Exit::Signaled(9));
         shim.expect_end();
-        assert!(pod.container.cgroups.iter().all(|cgroup| !Path::new(&cgroup.path).exists()));
+        assert!(pod.containers[0].cgroups.iter().all(|cgroup| !Path::new(&cgroup.path).exists()));
     }
 }

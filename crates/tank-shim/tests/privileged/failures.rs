@@ -24,23 +24,23 @@ fn is(failure: &Failure, step: Step, object: &str, errno: i32) {
 fn a_missing_root_filesystem() {
     let scene = scene!("a_missing_root_filesystem");
     let mut pod = scene.script("exit 0");
-    pod.container.rootfs = path_string(&scene.dir.join("none"));
+    pod.containers[0].rootfs = path_string(&scene.dir.join("none"));
     let failure = fails(&scene, &pod);
-    is(&failure, Step::OpenRootfs, &pod.container.rootfs, libc::ENOENT);
+    is(&failure, Step::OpenRootfs, &pod.containers[0].rootfs, libc::ENOENT);
     let message =
-        format!("open root filesystem {}: no such file or directory", pod.container.rootfs);
+        format!("open root filesystem {}: no such file or directory", pod.containers[0].rootfs);
     assert_eq!(failure.message, message);
-    pod.container.rootfs = path_string(&scene.rootfs().join("bin/busybox"));
-    is(&fails(&scene, &pod), Step::OpenRootfs, &pod.container.rootfs, libc::ENOTDIR);
+    pod.containers[0].rootfs = path_string(&scene.rootfs().join("bin/busybox"));
+    is(&fails(&scene, &pod), Step::OpenRootfs, &pod.containers[0].rootfs, libc::ENOTDIR);
 }
 
 #[test]
 fn a_limit_of_processes_that_the_kernel_refuses() {
     let scene = scene!("a_limit_of_processes_that_the_kernel_refuses");
     let mut pod = scene.script("exit 0");
-    pod.container.nofile = Some(i64::MAX.unsigned_abs());
+    pod.containers[0].nofile = Some(i64::MAX.unsigned_abs());
     is(&fails(&scene, &pod), Step::LimitProcess, "nofile", libc::EPERM);
-    (pod.container.nofile, pod.container.oom_score_adj) = (None, Some(1_001));
+    (pod.containers[0].nofile, pod.containers[0].oom_score_adj) = (None, Some(1_001));
     is(&fails(&scene, &pod), Step::LimitProcess, "oom_score_adj", libc::EINVAL);
 }
 
@@ -48,7 +48,7 @@ fn a_limit_of_processes_that_the_kernel_refuses() {
 fn a_file_of_etc_that_is_elsewhere() {
     let scene = scene!("a_file_of_etc_that_is_elsewhere");
     let mut pod = scene.script("exit 0");
-    pod.container.etc = vec![("../elsewhere".to_owned(), String::new())];
+    pod.containers[0].etc = vec![("../elsewhere".to_owned(), String::new())];
     is(&fails(&scene, &pod), Step::WriteEtcFile, "/etc/../elsewhere", libc::EINVAL);
 }
 
@@ -92,11 +92,11 @@ fn a_limit_the_kernel_refuses() {
     let good = scene.cgroup("memory", Join::Tasks, &[]);
     let bad = scene.cgroup("pids", Join::Tasks, &[("pids.max", "many")]);
     let object = format!("{}/pids.max = many", bad.path);
-    pod.container.cgroups = vec![good, bad];
+    pod.containers[0].cgroups = vec![good, bad];
     is(&fails(&scene, &pod), Step::WriteCgroupLimit, &object, libc::EINVAL);
-    pod.container.cgroups[1].files = vec![("../pids.max".into(), "5".into())];
+    pod.containers[0].cgroups[1].files = vec![("../pids.max".into(), "5".into())];
     assert_eq!(fails(&scene, &pod).step, Step::WriteCgroupLimit);
-    pod.container.cgroups[1].files = vec![("pids.none".into(), "5".into())];
+    pod.containers[0].cgroups[1].files = vec![("pids.none".into(), "5".into())];
     assert_eq!(fails(&scene, &pod).step, Step::WriteCgroupLimit);
 }
 
@@ -106,16 +106,16 @@ fn a_cgroup_that_cannot_be_made_or_joined() {
     let mut pod = scene.script("exit 0");
     let mut cgroup = scene.cgroup("pids", Join::Tasks, &[]);
     cgroup.path.push_str("/none/at/all");
-    pod.container.cgroups = vec![cgroup.clone()];
+    pod.containers[0].cgroups = vec![cgroup.clone()];
     is(&fails(&scene, &pod), Step::MakeCgroup, &cgroup.path, libc::ENOENT);
     // Version 2 has no such file.
     let cgroup = scene.cgroup("unified", Join::Tasks, &[]);
-    pod.container.cgroups = vec![cgroup.clone()];
+    pod.containers[0].cgroups = vec![cgroup.clone()];
     let object = format!("{}/tasks", cgroup.path);
     assert_eq!(fails(&scene, &pod).object, object);
     // Version 1 has no births.
     let cgroup = scene.cgroup("memory", Join::Clone, &[]);
-    pod.container.cgroups = vec![cgroup.clone()];
+    pod.containers[0].cgroups = vec![cgroup.clone()];
     let failure = fails(&scene, &pod);
     assert_eq!((failure.step, failure.object), (Step::Clone, cgroup.path));
 }
@@ -128,7 +128,7 @@ fn a_cgroup_that_is_in_use() {
     let mut other = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
     fs::write(format!("{}/cgroup.procs", cgroup.path), other.id().to_string()).unwrap();
     let mut pod = scene.script("exit 0");
-    pod.container.cgroups = vec![cgroup.clone()];
+    pod.containers[0].cgroups = vec![cgroup.clone()];
     is(&fails(&scene, &pod), Step::MakeCgroup, &cgroup.path, libc::EBUSY);
     other.kill().unwrap();
     other.wait().unwrap();
@@ -147,8 +147,8 @@ fn a_cgroup_of_the_shim_that_is_missing() {
 fn a_log_that_cannot_be_opened() {
     let scene = scene!("a_log_that_cannot_be_opened");
     let mut pod = scene.script("exit 0");
-    pod.container.log.path = path_string(&scene.dir.join("none/log"));
-    is(&fails(&scene, &pod), Step::OpenLog, &pod.container.log.path, libc::ENOENT);
+    pod.containers[0].log.path = path_string(&scene.dir.join("none/log"));
+    is(&fails(&scene, &pod), Step::OpenLog, &pod.containers[0].log.path, libc::ENOENT);
 }
 
 #[test]
@@ -163,17 +163,20 @@ fn a_container_that_makes_no_sense() {
         assert_eq!((failure.step, failure.errno), (Step::CheckContainer, libc::EINVAL));
         failure.object
     };
-    assert_eq!(object(with(|pod| pod.container.argv.clear())), "argv");
-    assert_eq!(object(with(|pod| pod.container.argv[0].clear())), "argv");
-    assert_eq!(object(with(|pod| pod.container.argv[1].push('\0'))), "argv");
-    assert_eq!(object(with(|pod| pod.container.env.push("A=\0".into()))), "env");
-    assert_eq!(object(with(|pod| pod.container.working_dir.push('\0'))), "working_dir");
-    assert_eq!(object(with(|pod| pod.container.working_dir.clear())), "working_dir");
+    assert_eq!(object(with(|pod| pod.containers[0].argv.clear())), "argv");
+    assert_eq!(object(with(|pod| pod.containers[0].argv[0].clear())), "argv");
+    assert_eq!(object(with(|pod| pod.containers[0].argv[1].push('\0'))), "argv");
+    assert_eq!(object(with(|pod| pod.containers[0].env.push("A=\0".into()))), "env");
+    assert_eq!(object(with(|pod| pod.containers[0].working_dir.push('\0'))), "working_dir");
+    assert_eq!(object(with(|pod| pod.containers[0].working_dir.clear())), "working_dir");
     // The kernel takes the highest id for "as it is", which is root.
-    assert_eq!(object(with(|pod| pod.container.uid = u32::MAX)), "uid");
-    assert_eq!(object(with(|pod| pod.container.gid = u32::MAX)), "gid");
-    assert_eq!(object(with(|pod| pod.container.groups = vec![4, u32::MAX])), "groups");
-    assert_eq!(object(with(|pod| pod.container.seccomp = Some(half_an_instruction()))), "seccomp");
+    assert_eq!(object(with(|pod| pod.containers[0].uid = u32::MAX)), "uid");
+    assert_eq!(object(with(|pod| pod.containers[0].gid = u32::MAX)), "gid");
+    assert_eq!(object(with(|pod| pod.containers[0].groups = vec![4, u32::MAX])), "groups");
+    assert_eq!(
+        object(with(|pod| pod.containers[0].seccomp = Some(half_an_instruction()))),
+        "seccomp"
+    );
 }
 
 fn half_an_instruction() -> Seccomp {
@@ -188,7 +191,7 @@ fn a_seccomp_program_the_kernel_refuses() {
     let endless = vec![0x20, 0, 0, 0, 0, 0, 0, 0];
     let allow = vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f];
     for (flags, program) in [(0, Vec::new()), (0, endless), (1 << 31, allow)] {
-        pod.container.seccomp = Some(Seccomp { flags, program: Bytes(program) });
+        pod.containers[0].seccomp = Some(Seccomp { flags, program: Bytes(program) });
         is(&fails(&scene, &pod), Step::InstallSeccomp, "/bin/sh", libc::EINVAL);
     }
 }
@@ -197,9 +200,9 @@ fn a_seccomp_program_the_kernel_refuses() {
 fn a_working_directory_that_is_none() {
     let scene = scene!("a_working_directory_that_is_none");
     let mut pod = scene.script("exit 0");
-    pod.container.working_dir = "/bin/busybox".into();
+    pod.containers[0].working_dir = "/bin/busybox".into();
     is(&fails(&scene, &pod), Step::EnterWorkingDir, "/bin/busybox", libc::ENOTDIR);
-    pod.container.working_dir = "/proc/none/here".into();
+    pod.containers[0].working_dir = "/proc/none/here".into();
     is(&fails(&scene, &pod), Step::MakeWorkingDir, "/proc/none", libc::ENOENT);
 }
 
@@ -228,11 +231,11 @@ fn an_overlay_the_kernel_refuses() {
         rustix::mount::mount("overlay", upper, "overlay", flags, Some(&*options)).unwrap();
         lower = upper.clone();
     }
-    pod.container.rootfs = path_string(&lower);
+    pod.containers[0].rootfs = path_string(&lower);
     let failure = fails(&scene, &pod);
     for upper in stacked.iter().rev() {
         rustix::mount::unmount(upper, rustix::mount::UnmountFlags::DETACH).unwrap();
     }
-    let root = path_string(&scene.run_dir().join("root"));
+    let root = path_string(&scene.run_dir().join("containers/app/root"));
     is(&failure, Step::MountOverlay, &root, libc::EINVAL);
 }

@@ -42,7 +42,7 @@ fn a_name_that_can_be_resolved_is_no_part_of_it() {
     let scene = scene!("a_name_that_can_be_resolved_is_no_part_of_it");
     let mut pod = scene.script("exit 0");
     pod.hostname = "db-0.example".into();
-    pod.container.argv = vec!["hostname".into()];
+    pod.containers[0].argv = vec!["hostname".into()];
     assert_eq!(scene.output_of_pod(&pod), "db-0.example\n");
 }
 
@@ -95,7 +95,7 @@ fn root_has_dockers_capabilities_and_no_way_to_more() {
 fn a_user_has_no_capabilities() {
     let scene = scene!("a_user_has_no_capabilities");
     let mut pod = scene.pod(&STATUS);
-    (pod.container.uid, pod.container.gid) = (1000, 1001);
+    (pod.containers[0].uid, pod.containers[0].gid) = (1000, 1001);
     let status = scene.output_of_pod(&pod);
     for set in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
         assert_eq!(field(&status, set), "0000000000000000", "{set}");
@@ -110,7 +110,7 @@ fn a_user_has_no_capabilities() {
 fn a_user_may_open_its_own_output() {
     let scene = scene!("a_user_may_open_its_own_output");
     let mut pod = scene.script("echo again > /dev/stdout; echo wrong > /dev/stderr");
-    (pod.container.uid, pod.container.gid) = (1000, 1000);
+    (pod.containers[0].uid, pod.containers[0].gid) = (1000, 1000);
     assert_eq!(scene.output_of_pod(&pod), "again\n");
     assert_eq!(scene.logged("stderr"), "wrong\n");
 }
@@ -140,7 +140,7 @@ fn signals_are_as_new() {
 fn the_environment_is_what_was_given() {
     let scene = scene!("the_environment_is_what_was_given");
     let mut pod = scene.pod(&["/bin/cat", "/proc/self/environ"]);
-    pod.container.env = vec!["A=1".into(), "ÜMLAUT=grün".into(), "EMPTY=".into()];
+    pod.containers[0].env = vec!["A=1".into(), "ÜMLAUT=grün".into(), "EMPTY=".into()];
     assert_eq!(scene.output_of_pod(&pod), "A=1\0ÜMLAUT=grün\0EMPTY=\0\n");
 }
 
@@ -184,7 +184,7 @@ fn the_kernels_knobs_are_out_of_reach() {
 fn cgroups_begin_at_the_containers() {
     let mut scene = scene!("cgroups_begin_at_the_containers");
     let mut pod = scene.script("grep -E ':(pids|):' /proc/self/cgroup");
-    pod.container.cgroups =
+    pod.containers[0].cgroups =
         vec![scene.cgroup("pids", Join::Tasks, &[]), scene.cgroup("unified", Join::Clone, &[])];
     let cgroups = scene.output_of_pod(&pod);
     assert_eq!(cgroups.lines().count(), 2);
@@ -199,12 +199,12 @@ fn a_working_directory_is_made_inside_even_through_a_link() {
     symlink(&outside, scene.rootfs().join("link")).unwrap();
     symlink("/proc/self/fd", scene.rootfs().join("fds")).unwrap();
     let mut pod = scene.script("pwd -P");
-    pod.container.working_dir = "/deep/er".into();
+    pod.containers[0].working_dir = "/deep/er".into();
     assert_eq!(scene.output_of_pod(&pod), "/deep/er\n");
-    pod.container.working_dir = "/link/new".into();
+    pod.containers[0].working_dir = "/link/new".into();
     scene.failure_of(&pod);
     for number in 0..20 {
-        pod.container.working_dir = format!("/fds/{number}/new");
+        pod.containers[0].working_dir = format!("/fds/{number}/new");
         scene.failure_of(&pod);
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -231,7 +231,7 @@ fn a_path_with_the_overlays_own_signs_is_a_path() {
     let odd = scene.dir.join("a:b,c\\d,upperdir=e");
     fs::rename(scene.rootfs(), &odd).unwrap();
     let mut pod = scene.script("echo in");
-    pod.container.rootfs = path_string(&odd);
+    pod.containers[0].rootfs = path_string(&odd);
     assert_eq!(scene.output_of_pod(&pod), "in\n");
 }
 
@@ -239,7 +239,7 @@ fn a_path_with_the_overlays_own_signs_is_a_path() {
 fn the_root_directory_is_open_to_users() {
     let scene = scene!("the_root_directory_is_open_to_users");
     let mut pod = scene.script("ls / > /dev/null && stat -c %a /");
-    pod.container.uid = 1000;
+    pod.containers[0].uid = 1000;
     fs::set_permissions(scene.rootfs(), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(scene.output_of_pod(&pod), "755\n");
 }
@@ -259,7 +259,7 @@ fn files_of_etc_are_the_pods_whatever_an_image_has_there() {
         "cat /etc/hosts /etc/resolv.conf /etc/kept; stat -c '%a %u %g' /etc /etc/hosts; \
          echo more >>/etc/resolv.conf",
     );
-    pod.container.etc =
+    pod.containers[0].etc =
         ["hosts", "resolv.conf"].map(|name| (name.to_owned(), "the pod's\n".to_owned())).into();
     assert_eq!(scene.run(&pod), Exit::Exited(0));
     assert_eq!(scene.logged("stdout"), "the pod's\nthe pod's\nthe image's\n711 12 34\n644 0 0\n");
@@ -275,7 +275,7 @@ fn an_etc_that_is_a_link_is_left_alone() {
     let _ = fs::remove_dir_all(scene.rootfs().join("etc"));
     symlink(&host, scene.rootfs().join("etc")).unwrap();
     let mut pod = scene.script("exit 0");
-    pod.container.etc = vec![("hosts".to_owned(), String::new())];
+    pod.containers[0].etc = vec![("hosts".to_owned(), String::new())];
     assert_eq!(scene.run(&pod), Exit::Exited(0));
     assert_eq!(fs::read_dir(host).unwrap().count(), 0);
 }

@@ -12,7 +12,7 @@ fn memory_is_limited() {
     let mut scene = scene!("memory_is_limited");
     let mut pod = scene.pod(&["/bin/tail", "/dev/zero"]);
     let limit = ("memory.limit_in_bytes", "16777216");
-    pod.container.cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
+    pod.containers[0].cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
     assert_eq!(scene.run(&pod), Exit::OutOfMemory);
 }
 
@@ -22,7 +22,7 @@ fn a_kill_is_not_taken_for_the_kernels_own_after_an_oom_kill_of_another_process(
         scene!("a_kill_is_not_taken_for_the_kernels_own_after_an_oom_kill_of_another_process");
     let mut pod = scene.script("tail /dev/zero; echo $?; sleep 1000");
     let limit = ("memory.limit_in_bytes", "16777216");
-    pod.container.cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
+    pod.containers[0].cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
     let (mut shim, _) = scene.launched(&pod);
     eventually("the child is killed", || scene.logged("stdout").contains("137"));
     shim.send(&ToShim::Kill);
@@ -34,9 +34,9 @@ fn what_processes_inherit_is_set() {
     let scene = scene!("what_processes_inherit_is_set");
     let script = "ulimit -Sn; ulimit -Hn; set -- $(cat /proc/self/stat); echo ${19}; cat /proc/self/oom_score_adj";
     let mut pod = scene.script(script);
-    pod.container.nofile = Some(4_321);
-    pod.container.nice = Some(-7);
-    pod.container.oom_score_adj = Some(123);
+    pod.containers[0].nofile = Some(4_321);
+    pod.containers[0].nice = Some(-7);
+    pod.containers[0].oom_score_adj = Some(123);
     assert_eq!(scene.run(&pod), Exit::Exited(0));
     assert_eq!(scene.logged("stdout"), "4321\n4321\n-7\n123\n");
 }
@@ -45,7 +45,7 @@ fn what_processes_inherit_is_set() {
 fn processes_are_limited() {
     let mut scene = scene!("processes_are_limited");
     let mut pod = scene.script("for i in 1 2 3 4 5 6; do sleep 1000 & done; echo more than enough");
-    pod.container.cgroups = vec![scene.cgroup("pids", Join::Tasks, &[("pids.max", "4")])];
+    pod.containers[0].cgroups = vec![scene.cgroup("pids", Join::Tasks, &[("pids.max", "4")])];
     scene.run(&pod);
     assert!(scene.logged("stderr").contains("can't fork"), "{}", scene.logged("stderr"));
     assert_eq!(scene.logged("stdout"), "");
@@ -55,19 +55,19 @@ fn processes_are_limited() {
 fn every_way_to_join_leads_in() {
     let mut scene = scene!("every_way_to_join_leads_in");
     let mut pod = scene.pod(&["/bin/sleep", "1000"]);
-    pod.container.cgroups = vec![
+    pod.containers[0].cgroups = vec![
         scene.cgroup("memory", Join::Tasks, &[]),
         scene.cgroup("pids", Join::Procs, &[]),
         scene.cgroup("unified", Join::Clone, &[]),
     ];
     let (mut shim, host_pid) = scene.launched(&pod);
-    for cgroup in &pod.container.cgroups {
+    for cgroup in &pod.containers[0].cgroups {
         let pids = fs::read_to_string(format!("{}/cgroup.procs", cgroup.path)).unwrap();
         assert_eq!(pids.trim(), host_pid.to_string(), "{}", cgroup.path);
     }
     shim.send(&ToShim::Kill);
     shim.expect_exited();
-    assert!(pod.container.cgroups.iter().all(|cgroup| !Path::new(&cgroup.path).exists()));
+    assert!(pod.containers[0].cgroups.iter().all(|cgroup| !Path::new(&cgroup.path).exists()));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn nested_cgroups_and_strangers_go_too() {
     let mut scene = scene!("nested_cgroups_and_strangers_go_too");
     let mut pod = scene.pod(&["/bin/sleep", "1000"]);
     let cgroup = scene.cgroup("unified", Join::Clone, &[]);
-    pod.container.cgroups = vec![cgroup.clone()];
+    pod.containers[0].cgroups = vec![cgroup.clone()];
     let (mut shim, _) = scene.launched(&pod);
     fs::create_dir_all(format!("{}/a/b", cgroup.path)).unwrap();
     let mut stranger = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();

@@ -8,5 +8,6 @@ mod isolation;
 mod launch;
 mod limits;
 mod output;
+mod pods;
 mod scene;
 mod volumes;

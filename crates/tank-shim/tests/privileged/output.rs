@@ -35,9 +35,9 @@ fn a_long_line_comes_in_parts() {
 fn the_file_is_bounded_and_one_older_is_kept() {
     let scene = scene!("the_file_is_bounded_and_one_older_is_kept");
     let mut pod = scene.script("seq 1 100000");
-    pod.container.log.bytes_max = 100_000;
+    pod.containers[0].log.bytes_max = 100_000;
     assert_eq!(scene.run(&pod), Exit::Exited(0));
-    let older = scene.dir.join("log.1");
+    let older = scene.dir.join("app.log.1");
     for path in [scene.log_path(), older.clone()] {
         assert!(fs::metadata(path).unwrap().len() <= 100_000);
     }
@@ -62,7 +62,7 @@ fn a_full_disk_costs_lines_and_not_the_workload() {
     fs::create_dir(&small).unwrap();
     rustix::mount::mount("tmpfs", &small, "tmpfs", MountFlags::empty(), Some(c"size=64k")).unwrap();
     let mut pod = scene.script("seq 1 10000; echo done >&2");
-    pod.container.log.path = path_string(&small.join("log"));
+    pod.containers[0].log.path = path_string(&small.join("log"));
     let exit = scene.run(&pod);
     let log = fs::read_to_string(small.join("log")).unwrap();
     fs::remove_file(small.join("log")).unwrap();

@@ -15,8 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
-    Cgroup, Container, DEFAULT_CAPABILITIES, Exit, ExitRecord, Failure, FromShim, Hello, Join,
-    Launch, Log, Network, SOCKET_FILE, ToShim,
+    Cgroup, Container, Exit, ExitRecord, Failure, FromShim, Hello, Join, Launch, Launched, Log,
+    Network, SOCKET_FILE, Stop, StopPlan, ToShim,
 };
 
 /// Longer than anything here takes on a machine that is busy.
@@ -79,10 +79,14 @@ impl Scene {
     }
 
     pub(crate) fn log_path(&self) -> PathBuf {
-        self.dir.join("log")
+        self.log_path_of("app")
     }
 
-    /// A pod that executes a command.
+    fn log_path_of(&self, container: &str) -> PathBuf {
+        self.dir.join(format!("{container}.log"))
+    }
+
+    /// A pod that executes a command in a container `app`.
     pub(crate) fn pod(&self, argv: &[&str]) -> Launch {
         Launch {
             pod: "web".into(),
@@ -90,29 +94,20 @@ impl Scene {
             hostname: "web".into(),
             network: Network::None,
             shim_cgroups: Vec::new(),
+            cgroups: Vec::new(),
             volumes: Vec::new(),
-            container: Container {
-                name: "app".into(),
-                rootfs: path_string(&self.rootfs()),
-                argv: argv.iter().map(ToString::to_string).collect(),
-                env: vec!["PATH=/bin".into()],
-                working_dir: "/".into(),
-                uid: 0,
-                gid: 0,
-                groups: Vec::new(),
-                etc: Vec::new(),
-                nofile: None,
-                nice: None,
-                oom_score_adj: None,
-                mounts: Vec::new(),
-                cgroups: Vec::new(),
-                log: Log { path: path_string(&self.log_path()), bytes_max: 1 << 20 },
-                capabilities: DEFAULT_CAPABILITIES,
-                seccomp: None,
-                read_only: false,
-                privileged: false,
-            },
+            containers: vec![self.container("app", argv)],
         }
+    }
+
+    /// A container that executes a command, and stops only when it wants to.
+    pub(crate) fn container(&self, name: &str, argv: &[&str]) -> Container {
+        let argv = argv.iter().map(ToString::to_string).collect();
+        let log = Log { path: path_string(&self.log_path_of(name)), bytes_max: 1 << 20 };
+        let stop = StopPlan { signal: libc::SIGTERM, grace_ms: 60_000 };
+        let env = vec!["PATH=/bin".into()];
+        let rootfs = path_string(&self.rootfs());
+        Container { env, stop, ..Container::new(name, &rootfs, argv, log) }
     }
 
     /// A pod that runs a shell script.
@@ -181,9 +176,14 @@ impl Scene {
         failure
     }
 
-    /// What a stream said, put together from the log.
+    /// What a stream of the container `app` said, put together from the log.
     pub(crate) fn logged(&self, stream: &str) -> String {
-        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        self.logged_by("app", stream)
+    }
+
+    /// The same of any container.
+    pub(crate) fn logged_by(&self, container: &str, stream: &str) -> String {
+        let log = fs::read_to_string(self.log_path_of(container)).unwrap_or_default();
         let mut text = String::new();
         for line in log.lines() {
             let mut fields = line.splitn(4, ' ');
@@ -243,9 +243,14 @@ impl Shim {
 
     pub(crate) fn expect_launched(&mut self) -> i32 {
         match self.receive() {
-            FromShim::Launched(launched) => launched.host_pid,
+            FromShim::Launched(launched) => host_pid(&launched),
             other => panic!("{other:?} instead of launched"),
         }
+    }
+
+    /// Asks for an orderly stop.
+    pub(crate) fn stop(&mut self) {
+        self.send(&ToShim::Stop(Stop { asked_at_ms: boot_clock_ms_in(0) }));
     }
 
     /// Waits for the end of the workload, then of the shim.
@@ -286,6 +291,11 @@ impl Drop for Shim {
             is_dead(&self.process, PATIENCE);
         }
     }
+}
+
+/// The first container's.
+pub(crate) fn host_pid(launched: &Launched) -> i32 {
+    launched.containers.first().expect("a container").host_pid
 }
 
 fn receive(stream: &mut UnixStream, decoder: &mut Decoder) -> Option<FromShim> {

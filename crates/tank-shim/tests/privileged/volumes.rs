@@ -22,7 +22,7 @@ fn pod(scene: &Scene, mounts: &[Mounted<'_>], script: &str) -> Launch {
         let name = format!("v{index}");
         pod.volumes.push(Volume { name: name.clone(), source: source.clone() });
         let mount = Mount { volume: name, path: (*path).into(), read_only: *read_only };
-        pod.container.mounts.push(mount);
+        pod.containers[0].mounts.push(mount);
     }
     pod
 }
@@ -154,7 +154,7 @@ fn a_tmpfs_holds_what_it_may_hold_and_no_more() {
     let mut pod = pod(&scene, &mounts, script);
     assert_eq!(scene.output_of_pod(&pod), "1777\n");
     // Nothing is left of one run in the next, and users may write.
-    (pod.container.uid, pod.container.gid) = (1000, 1000);
+    (pod.containers[0].uid, pod.containers[0].gid) = (1000, 1000);
     fs::set_permissions(scene.dir.join("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
     fs::remove_file(scene.dir.join("tmp/said")).unwrap();
     fs::write(scene.log_path(), "").unwrap();
@@ -170,7 +170,7 @@ fn one_tmpfs_in_two_places_is_one() {
     pod.volumes = vec![Volume { name: "memory".into(), source }];
     let mount =
         |path: &str, read_only| Mount { volume: "memory".into(), path: path.into(), read_only };
-    pod.container.mounts = vec![mount("/readable", true), mount("/writable", false)];
+    pod.containers[0].mounts = vec![mount("/readable", true), mount("/writable", false)];
     assert_eq!(scene.output_of_pod(&pod), "x\n");
 }
 
@@ -217,7 +217,7 @@ fn mounts_lie_in_mounts() {
 fn the_working_directory_may_be_in_a_volume() {
     let scene = scene!("the_working_directory_may_be_in_a_volume");
     let mut pod = pod(&scene, &[(dir(&scene, "data"), "/data", false)], "echo x > here");
-    pod.container.working_dir = "/data/work".into();
+    pod.containers[0].working_dir = "/data/work".into();
     scene.output_of_pod(&pod);
     assert!(scene.dir.join("data/work/here").exists());
 }
@@ -258,7 +258,7 @@ fn links_that_lead_nowhere_in_the_root_make_nothing_outside() {
     let scene = scene!("links_that_lead_nowhere_in_the_root_make_nothing_outside");
     let prey = Prey::new(&scene);
     let outside = path_string(&prey.dir);
-    let file = VolumeSource::Path(path_string(&scene.dir.join("log")));
+    let file = VolumeSource::Path(path_string(&scene.log_path()));
     fs::write(scene.log_path(), "").unwrap();
     let data = dir(&scene, "data");
     for link in [outside.clone(), format!("/..{outside}"), format!("{outside}/passwd")] {
@@ -453,7 +453,7 @@ fn mounts_that_make_no_sense_are_refused() {
         assert_eq!(refused(&pod(&scene, &[(data.clone(), path, false)], "")), "mounts");
     }
     let mut unknown = pod(&scene, &[(data, "/data", false)], "");
-    unknown.container.mounts[0].volume = "other".into();
+    unknown.containers[0].mounts[0].volume = "other".into();
     assert_eq!(refused(&unknown), "mounts");
     let nul = VolumeSource::Path("/da\0ta".into());
     assert_eq!(refused(&pod(&scene, &[(nul, "/data", false)], "")), "volumes");

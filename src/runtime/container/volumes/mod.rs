@@ -64,10 +64,16 @@ pub(super) struct Fault {
 type Result<T> = std::result::Result<T, Fault>;
 
 /// The managed volumes that a launch mounts, each once and by its first mount.
-pub(super) fn wanted(data_dir: &Path, pod: &PodSpec, launch: &Launch) -> Vec<Wanted> {
-    let container = &launch.container;
+pub(super) fn wanted<'a>(data_dir: &Path, pod: &PodSpec, launch: &'a Launch) -> Vec<Wanted> {
+    let mounts = || {
+        let of = |container: &'a shim_protocol::Container| {
+            container.mounts.iter().map(move |mount| (container, mount))
+        };
+        launch.containers.iter().flat_map(of)
+    };
     let wanted = |volume: &Volume| {
-        let mount = container.mounts.iter().find(|mount| mount.volume == volume.name.as_str())?;
+        let (container, mount) =
+            mounts().find(|(_, mount)| mount.volume == volume.name.as_str())?;
         (volume.source == VolumeSource::Managed).then(|| Wanted {
             dir: dir(data_dir, &pod.name, &volume.name),
             rootfs: PathBuf::from(&container.rootfs),

@@ -1,0 +1,65 @@
+//! A pod's volumes as its containers find them: paths. What is to be in memory
+//! is mounted here, once for all containers, in a mount namespace of the shim's
+//! own, with which it ends.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::thread::UnshareFlags;
+use tank_shim::protocol::{Failure, Launch, Step, VolumeSource};
+
+use crate::launch::{failure, failure_of};
+use crate::syscall;
+
+/// Where in the run directory volumes in memory are mounted.
+const TMPFS_DIR: &str = "tmpfs";
+
+/// What a container may mount.
+#[derive(Debug)]
+pub(crate) struct PodVolume {
+    /// The volume's name.
+    pub(crate) name: String,
+    /// A path of the host, or of the run directory.
+    pub(crate) path: String,
+}
+
+/// Mounts what is in memory, and says where all are.
+pub(crate) fn prepare(launch: &Launch) -> Result<Vec<PodVolume>, Failure> {
+    let is_tmpfs = |source: &VolumeSource| matches!(source, VolumeSource::Tmpfs(_));
+    if launch.volumes.iter().any(|volume| is_tmpfs(&volume.source)) {
+        leave_hosts_mounts().map_err(|errno| failure(Step::MakeNamespaces, &launch.pod, errno))?;
+    }
+    let volume = |volume: &tank_shim::protocol::Volume| {
+        let path = match &volume.source {
+            VolumeSource::Path(path) => path.clone(),
+            VolumeSource::Tmpfs(bytes) => mount_tmpfs(&volume.name, *bytes)?,
+        };
+        Ok(PodVolume { name: volume.name.clone(), path })
+    };
+    launch.volumes.iter().map(volume).collect()
+}
+
+/// Goes on in a mount namespace of its own. What the host unmounts is unmounted
+/// here, too, so that the pod keeps nothing busy.
+fn leave_hosts_mounts() -> Result<(), Errno> {
+    syscall::enter_new(UnshareFlags::NEWNS)?;
+    let flags = MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM;
+    rustix::mount::mount_change(c"/", flags)
+}
+
+/// Mounts a file system in memory, for any user as `/tmp` is. As docker has it,
+/// what is written there cannot be executed.
+fn mount_tmpfs(name: &str, bytes: u64) -> Result<String, Failure> {
+    if name.is_empty() || name == ".." || name.contains('/') {
+        return Err(failure(Step::CheckContainer, "volumes", Errno::INVAL));
+    }
+    let path = Path::new(TMPFS_DIR).join(name);
+    std::fs::create_dir_all(&path).map_err(|error| failure_of(Step::MakeTmpfs, name, &error))?;
+    let options = CString::new(format!("mode=1777,size={bytes}")).unwrap_or_default();
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount(c"tmpfs", &path, c"tmpfs", flags, Some(&*options))
+        .map_err(|errno| failure(Step::MakeTmpfs, name, errno))?;
+    Ok(path.display().to_string())
+}
