@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tank::core::action::Write;
 use tank::core::spec::{
-    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy,
+    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Stop, Userns,
 };
 use tank::store::{DurableStore, Store};
 
@@ -35,13 +35,19 @@ fn spec(pod: usize, version: usize) -> Arc<PodSpec> {
         limits: Limits { memory: Some(256 << 20), pids: Some(100), ..Limits::default() },
         tty: false,
         confinement: Confinement::default(),
+        sidecar: false,
+        stop: Stop::default(),
+        init: false,
     };
     Arc::new(PodSpec {
         name: name(&format!("pod-{pod:06}")),
         containers: vec![container],
+        init_containers: Vec::new(),
         network: Network::None,
         volumes: Vec::new(),
         restart: RestartPolicy::Always,
+        userns: Userns::Host,
+        oci_runtime: None,
     })
 }
 

@@ -10,7 +10,8 @@
      ipvlan, parent, auto, ip, dhcp, ipam, gateway, volumes, source, managed, tmpfs, containers,
      image, rootfs, command, args, env, working_dir, user, tty, mounts, volume, path, read_only,
      limits, memory, memory_swap, unlimited, pids, cpu, cpu_shares, nofile, nice, oom_score_adj,
-     cap_add, cap_drop, all, seccomp, default, unconfined, privileged,
+     cap_add, cap_drop, all, seccomp, default, unconfined, privileged, init_containers, userns,
+     oci_runtime, sidecar, stop_signal, stop_grace_ms, pre_stop, init,
      %% Status
      status, starting, running, stopping, backing_off, terminal, retries, phase, launching,
      restarting, deleting, sweeping, waiting, done, reason, last_exit, last_exit_container,
@@ -29,7 +30,8 @@
      working_dir_not_absolute, invalid_limits, invalid_limit, invalid_ip, invalid_ipv4,
      invalid_parent, invalid_ipam_subnet, invalid_dns, invalid_network, host_path_not_absolute,
      invalid_source, mount_path_not_absolute, invalid_mount_path, invalid_read_only,
-     invalid_capability, invalid_seccomp, seccomp_path_not_absolute, not_a_list, not_a_string_list,
-     cannot_build, 'Elixir.Tank.Pod', 'Elixir.Tank.Container',
+     invalid_capability, invalid_seccomp, seccomp_path_not_absolute, invalid_stop_signal,
+     invalid_stop_grace_ms, invalid_oci_runtime, not_a_list, not_a_string_list, cannot_build,
+     'Elixir.Tank.Pod', 'Elixir.Tank.Container',
      'Elixir.Tank.Mount', 'Elixir.Tank.Volume', 'Elixir.Tank.Nic', 'Elixir.Tank.Pod.Network'
     ]).

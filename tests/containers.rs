@@ -291,8 +291,21 @@ fn what_cannot_run_yet_is_refused_by_field() {
     let mut port = machine.port();
     let spec = machine.pod("web", "true", "");
     let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
-    let terminal = machine.pod("web", "true", ", tty => true");
-    for (spec, field) in [(image, "containers[0].image"), (terminal, "containers[0].tty")] {
+    let container = |rest: &str| machine.pod("web", "true", rest);
+    let pod = |rest: &str| spec.replacen("#{", &format!("#{{{rest}, "), 1);
+    let with =
+        |name: &str, rest: &str| format!("[#{{name => <<\"{name}\">>, image => <<\"a\">>{rest}}}]");
+    let sidecar = spec.replace("}]}", &format!("}} | {}]}}", with("s", ", sidecar => true")));
+    for (spec, field) in [
+        (image, "containers[0].image"),
+        (container(", tty => true"), "containers[0].tty"),
+        (container(", pre_stop => [<<\"true\">>]"), "containers[0].pre_stop"),
+        (container(", init => true"), "containers[0].init"),
+        (sidecar, "containers[1].sidecar"),
+        (pod(&format!("init_containers => {}", with("i", ""))), "init_containers"),
+        (pod("userns => auto"), "userns"),
+        (pod("oci_runtime => <<\"crun\">>"), "oci_runtime"),
+    ] {
         let error = port.error("apply", &spec);
         assert_eq!(code(&error), "unsupported");
         assert_eq!(place(&error, "field"), field);

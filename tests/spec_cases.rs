@@ -88,6 +88,11 @@ fn an_error_deep_in_the_spec_says_the_whole_way() {
              #{{name => <<\"b\">>, image => <<\"i\">>, {container}}}] {rest}}}"
         )
     };
+    let init = |name: &str, container: &str| {
+        format!(
+            ", init_containers => [#{{name => <<\"{name}\">>, image => <<\"i\">>, {container}}}]"
+        )
+    };
     let cases = [
         (pod("limits => #{cpu => 1}", ""), "containers[1].limits.cpu"),
         (pod("limits => #{<<\"cpu\">> => 1}", ""), "containers[1].limits"),
@@ -106,6 +111,19 @@ fn an_error_deep_in_the_spec_says_the_whole_way() {
             pod("mounts => [#{volume => <<\"w\">>, path => <<\"/w\">>}]", ""),
             "containers[1].mounts[0].volume",
         ),
+        (pod("stop_signal => 0", ""), "containers[1].stop_signal"),
+        (pod("stop_grace_ms => -1", ""), "containers[1].stop_grace_ms"),
+        (pod("tty => true", ", oci_runtime => <<\"./crun\">>"), "oci_runtime"),
+        (pod("tty => true", &init("a", "tty => true")), "init_containers"),
+        (pod("tty => true", &init("i", "sidecar => true")), "init_containers[0].sidecar"),
+        (pod("tty => true", &init("i", "init => 1")), "init_containers[0].init"),
+        (
+            pod(
+                "tty => true",
+                &init("i", "mounts => [#{volume => <<\"w\">>, path => <<\"/w\">>}]"),
+            ),
+            "init_containers[0].mounts[0].volume",
+        ),
     ];
     for (pod, path) in cases {
         assert_eq!(error(&pod).path, path, "{pod}");
@@ -122,6 +140,10 @@ fn a_message_is_one_line_that_says_the_value_and_the_rule() {
             "restart: x is not one of always, on_failure, never",
         ),
         ("#{name => <<\"p\">>}", "containers: a pod has at least one container"),
+        (
+            "#{name => <<\"p\">>, containers => [#{name => <<\"c\">>, image => <<\"i\">>, sidecar => true}]}",
+            "containers: a pod has at least one container that is no sidecar",
+        ),
     ];
     for (pod, start) in cases {
         let message = error(pod).to_string();

@@ -9,8 +9,8 @@ use proptest::option;
 use proptest::prelude::*;
 use tank::core::spec::{
     CapabilityName, Confinement, ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap,
-    Mount, Name, Network, Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Volume, VolumeSource,
-    capability_names,
+    Mount, Name, Network, Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Stop, StopSignal, Userns,
+    Volume, VolumeSource, capability_names,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -93,6 +93,12 @@ fn confinement() -> impl Strategy<Value = Confinement> {
     )
 }
 
+fn stop() -> impl Strategy<Value = Stop> {
+    let signal = (1..=64).prop_map(|number| StopSignal::new(number).unwrap());
+    (option::of(signal), option::of(0..=Stop::GRACE_MS_MAX), vec(text(), 0..3))
+        .prop_map(|(signal, grace_ms, pre_stop)| Stop { signal, grace_ms, pre_stop })
+}
+
 /// A container without its name, which is unique in the pod; mounts name
 /// volumes by their index.
 fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
@@ -109,6 +115,7 @@ fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
         limits(),
         any::<bool>(),
         confinement(),
+        (any::<bool>(), stop(), any::<bool>()),
     )
         .prop_map(
             move |(
@@ -122,6 +129,7 @@ fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
                 limits,
                 tty,
                 confinement,
+                (sidecar, stop, init),
             )| {
                 let mount =
                     |(at, (index, read_only)): (usize, (prop::sample::Index, bool))| Mount {
@@ -143,6 +151,9 @@ fn container(volumes: Vec<Name>) -> impl Strategy<Value = ContainerSpec> {
                     limits,
                     tty,
                     confinement,
+                    sidecar,
+                    stop,
+                    init,
                 }
             },
         )
@@ -188,25 +199,42 @@ fn volumes() -> impl Strategy<Value = Vec<Volume>> {
     })
 }
 
+/// Containers of different names, and how many of them are no init containers.
+fn containers(volumes: Vec<Name>) -> impl Strategy<Value = (Vec<ContainerSpec>, usize)> {
+    let named = |(name, container)| ContainerSpec { name, ..container };
+    let count = 1..4usize;
+    (btree_map(name(), container(volumes), 1..4), count).prop_map(move |(containers, count)| {
+        let mut containers: Vec<ContainerSpec> = containers.into_iter().map(named).collect();
+        let count = count.min(containers.len());
+        containers[0].sidecar = false;
+        containers[count..].iter_mut().for_each(|each| each.sidecar = false);
+        (containers, count)
+    })
+}
+
 fn pod() -> impl Strategy<Value = PodSpec> {
     let restart = prop_oneof![
         Just(RestartPolicy::Always),
         Just(RestartPolicy::OnFailure),
         Just(RestartPolicy::Never)
     ];
-    (name(), network(), volumes(), restart).prop_flat_map(|(name, network, volumes, restart)| {
-        let names = volumes.iter().map(|volume| volume.name.clone()).collect();
-        btree_map(self::name(), container(names), 1..3).prop_map(move |containers| PodSpec {
-            name: name.clone(),
-            containers: containers
-                .into_iter()
-                .map(|(name, container)| ContainerSpec { name, ..container })
-                .collect(),
-            network: network.clone(),
-            volumes: volumes.clone(),
-            restart,
-        })
-    })
+    let userns = prop_oneof![Just(Userns::Host), Just(Userns::Auto)];
+    let runtime = option::of(prop_oneof![path(), "[^\\x00/]{1,8}"]);
+    (name(), network(), volumes(), restart, userns, runtime).prop_flat_map(
+        |(name, network, volumes, restart, userns, oci_runtime)| {
+            let names = volumes.iter().map(|volume| volume.name.clone()).collect();
+            containers(names).prop_map(move |(mut containers, count)| PodSpec {
+                name: name.clone(),
+                init_containers: containers.split_off(count),
+                containers,
+                network: network.clone(),
+                volumes: volumes.clone(),
+                restart,
+                userns,
+                oci_runtime: oci_runtime.clone(),
+            })
+        },
+    )
 }
 
 proptest! {

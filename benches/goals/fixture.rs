@@ -10,7 +10,7 @@ use tank::core::event::{
 };
 use tank::core::reconciler::{Config, Reconciler};
 use tank::core::spec::{
-    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy,
+    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Stop, Userns,
 };
 use tank::core::status::Exit;
 use tank::core::time::Millis;
@@ -156,12 +156,18 @@ pub(crate) fn spec(name: Name, version: usize) -> Arc<PodSpec> {
         limits: Limits { memory: Some(256 << 20), pids: Some(100), ..Limits::default() },
         tty: false,
         confinement: Confinement::default(),
+        sidecar: false,
+        stop: Stop::default(),
+        init: false,
     };
     Arc::new(PodSpec {
         name,
         containers: vec![container],
+        init_containers: Vec::new(),
         network: Network::None,
         volumes: Vec::new(),
         restart: RestartPolicy::Always,
+        userns: Userns::Host,
+        oci_runtime: None,
     })
 }

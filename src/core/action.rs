@@ -42,7 +42,8 @@ pub enum Action {
         /// Which run of it.
         incarnation: Incarnation,
     },
-    /// Change the limits of a live run. Its failure has the run replaced.
+    /// Change the limits of a live run, and how it is stopped. Its failure has the run
+    /// replaced.
     Adjust {
         /// The pod.
         pod: Name,

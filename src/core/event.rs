@@ -89,7 +89,7 @@ pub enum Outcome {
     /// The run is gone with all it had, reaped and removed. An error means that
     /// it still is there, and the core asks again at the next resync.
     Stopped(Result<Exit, Failure>),
-    /// The run has its new limits. An error means that it may have some of them.
+    /// The run is as it was to be adjusted. An error means that it may be so in part.
     Adjusted(Result<(), Failure>),
     /// What a deleted pod left behind has been removed.
     Removed,

@@ -78,7 +78,7 @@ enum State {
     Launching { action: ActionId, is_cancelled: bool, ended: Option<Box<Exit>> },
     /// The workload lives.
     Running { started: Arc<Started>, at: Millis },
-    /// The workload lives, and gets the limits of `target`.
+    /// The workload lives, and is adjusted to `target`.
     Adjusting {
         action: ActionId,
         target: Box<Tracked>,
@@ -327,7 +327,7 @@ impl Pod {
     }
 
     /// Goes on by the desired spec: what the core itself does by it, the policy,
-    /// from now on, and its limits as soon as the run has them.
+    /// from now on, and the rest as soon as the run has it.
     fn adjust(&mut self, name: &Name, fx: &mut Effects) {
         let State::Running { started, at } = &self.state else {
             panic!("only a live run is adjusted")
@@ -336,7 +336,7 @@ impl Pod {
         let desired = self.desired.as_ref().expect("only a desired pod is adjusted");
         let tracked = self.tracked.as_ref().expect("a run was made from a spec");
         let target = Tracked::new(desired);
-        if target.spec.has_limits_of(&tracked.spec) {
+        if target.spec.is_run_as(&tracked.spec) {
             self.tracked = Some(target);
             return;
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use erlang_term_format::{Term, decode, encode};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tank::core::action::Write;
 use tank::core::failure::{Code, Failure};
@@ -222,6 +223,40 @@ fn a_spec_that_cannot_be_read_is_set_aside_and_the_others_are_kept() {
     assert!(store.commit(&[create("pod00001", "b")])[0].is_ok());
     drop(store);
     assert_eq!(open(dir.path()).list().unwrap().pods.len(), 3);
+}
+
+#[test]
+fn a_record_from_before_a_field_was_there_has_its_default() {
+    let dir = TempDir::new();
+    filled(dir.path(), 1);
+    let stored = || open(dir.path()).list().unwrap().pods.remove(0).1.expect("a pod").spec;
+    let whole = stored();
+    let mut newer = vec!["init_containers", "userns", "oci_runtime", "sidecar"];
+    newer.extend(["stop_signal", "stop_grace_ms", "pre_stop", "init"]);
+    tamper(dir.path(), |transaction| {
+        let mut pods = transaction.open_table(PODS).unwrap();
+        let record = pods.get(b"pod00000".as_slice()).unwrap().unwrap().value().to_owned();
+        let older = encode(&without(&decode(&record).unwrap(), &newer));
+        assert!(older.len() < record.len(), "fields of new specs are written");
+        pods.insert(b"pod00000".as_slice(), older.as_slice()).unwrap();
+    });
+    assert_eq!(stored(), whole);
+}
+
+/// The term without these keys, wherever in it they are.
+fn without(term: &Term<'_>, keys: &[&str]) -> Term<'static> {
+    let is_kept = |key: &Term<'_>| !key.as_atom().is_some_and(|key| keys.contains(&key));
+    match term {
+        Term::Map(entries) => {
+            let kept = entries.iter().filter(|(key, _)| is_kept(key));
+            let entry = |(key, value): &(Term<'_>, Term<'_>)| {
+                (key.clone().into_owned(), without(value, keys))
+            };
+            Term::Map(kept.map(entry).collect())
+        }
+        Term::List(items) => Term::List(items.iter().map(|item| without(item, keys)).collect()),
+        other => other.clone().into_owned(),
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tank::core::action::Write;
 use tank::core::event::Verdict;
 use tank::core::spec::{
-    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Volume,
-    VolumeSource,
+    Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Stop, Userns,
+    Volume, VolumeSource,
 };
 use tank::core::status::Exit;
 
@@ -31,13 +31,19 @@ pub(crate) fn spec(pod: &str, argument: &str) -> Arc<PodSpec> {
         limits: Limits { memory: Some(1 << 26), ..Limits::default() },
         tty: false,
         confinement: Confinement::default(),
+        sidecar: false,
+        stop: Stop::default(),
+        init: false,
     };
     Arc::new(PodSpec {
         name: name(pod),
         containers: vec![container],
+        init_containers: Vec::new(),
         network: Network::None,
         volumes: vec![Volume { name: name("data"), source: VolumeSource::Managed }],
         restart: RestartPolicy::OnFailure,
+        userns: Userns::Host,
+        oci_runtime: None,
     })
 }
 

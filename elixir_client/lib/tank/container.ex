@@ -22,6 +22,14 @@ defmodule Tank.Container do
     * `:privileged` - `true` gives every capability that Tank has, no seccomp profile but one that is
       named, and the kernel's files as they are. Such a container can take over the machine
     * `:read_only` - `true` makes the root read-only; what is mounted in it is not
+    * `:sidecar` - `true` for one that only serves the others: the pod is over when they are. Not for
+      an init container
+    * `:stop_signal` - what asks it to end: a signal by name (`"INT"`, `"SIGINT"`, `"RTMIN+3"`), in any
+      case, or by number, 1 to 64; it is kept as its name without `SIG`. `nil` is `"TERM"`
+    * `:stop_grace_ms` - milliseconds from that signal to the kill, 0 to 86400000, or `nil` for the
+      runtime's own, 10000 unless `:runtime_opts` says otherwise
+    * `:pre_stop` - a command that runs in it before the signal; none when empty
+    * `:init` - `true` for a small init as its first process, which reaps and forwards signals
 
   All text is UTF-8 without NUL.
 
@@ -40,11 +48,16 @@ defmodule Tank.Container do
   Other limits alone do not restart a pod, but for the last three, which a process inherits, and
   where the kernel cannot give them to what runs.
 
+  Nor does another `:stop_signal`, `:stop_grace_ms` or `:pre_stop`.
+
+      iex> Tank.Container.new!(name: "app", image: "nginx:1.27", stop_signal: "sigquit").stop_signal
+      "QUIT"
+
       iex> Tank.Container.new(name: "app", image: "nginx:1.27", limits: %{memory: 0})
       {:error, {:invalid_limit, :memory, 0}}
   """
 
-  alias Tank.{Mount, Spec}
+  alias Tank.{Mount, Signal, Spec}
 
   @capabilities ~w(
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
@@ -69,7 +82,14 @@ defmodule Tank.Container do
             cap_drop: [],
             seccomp: :default,
             privileged: false,
-            read_only: false
+            read_only: false,
+            sidecar: false,
+            stop_signal: nil,
+            stop_grace_ms: nil,
+            pre_stop: [],
+            init: false
+
+  @grace_ms_max 86_400_000
 
   @type image :: String.t() | {:rootfs, Path.t()}
   @type limits :: %{
@@ -98,7 +118,12 @@ defmodule Tank.Container do
           cap_drop: [capability()],
           seccomp: :default | :unconfined | Path.t(),
           privileged: boolean(),
-          read_only: boolean()
+          read_only: boolean(),
+          sidecar: boolean(),
+          stop_signal: String.t() | 1..64 | nil,
+          stop_grace_ms: 0..86_400_000 | nil,
+          pre_stop: [String.t()],
+          init: boolean()
         }
 
   @doc "Builds a container from a map or keyword, or says which rule it breaks."
@@ -119,7 +144,12 @@ defmodule Tank.Container do
       cap_drop: &capabilities/1,
       seccomp: &seccomp/1,
       privileged: &Spec.one_of(&1, [true, false]),
-      read_only: &Spec.read_only/1
+      read_only: &Spec.read_only/1,
+      sidecar: &Spec.one_of(&1, [true, false]),
+      stop_signal: &stop_signal/1,
+      stop_grace_ms: &stop_grace_ms/1,
+      pre_stop: &Spec.texts/1,
+      init: &Spec.one_of(&1, [true, false])
     )
   end
 
@@ -211,6 +241,16 @@ defmodule Tank.Container do
       true -> {:ok, path}
     end
   end
+
+  defp stop_signal(nil), do: {:ok, nil}
+
+  defp stop_signal(value) do
+    with :error <- Signal.canonical(value), do: {:error, {:invalid_stop_signal, value}}
+  end
+
+  defp stop_grace_ms(nil), do: {:ok, nil}
+  defp stop_grace_ms(ms) when is_integer(ms) and ms in 0..@grace_ms_max, do: {:ok, ms}
+  defp stop_grace_ms(value), do: {:error, {:invalid_stop_grace_ms, value}}
 
   defp limit?({:memory, bytes}, _limits), do: Spec.positive?(bytes)
   defp limit?({:memory_swap, :unlimited}, limits), do: is_map_key(limits, :memory)

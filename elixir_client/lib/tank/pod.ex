@@ -3,11 +3,17 @@ defmodule Tank.Pod do
   A pod: one or more containers that share a fate, a network and volumes.
 
     * `:name` - unique; 1 to 63 bytes of `a-z A-Z 0-9 . _ -`, first and last alphanumeric
-    * `:containers` - at least one `Tank.Container`, unique by name
+    * `:containers` - a list of `Tank.Container`, at least one of them no sidecar
+    * `:init_containers` - a list of `Tank.Container` that run before those, one after the other. No
+      two containers of a pod have one name, whichever list they are in
     * `:network` - `:none` (loopback only, the default), `:host`, or a `Tank.Pod.Network`
     * `:volumes` - a list of `Tank.Volume`, unique by name; every mount names one of them
     * `:restart` - `:always` (after any exit, the default), `:on_failure` (after an abnormal
       one) or `:never`
+    * `:userns` - `:host` (the containers' users are the host's, the default) or `:auto` (they are
+      others, in a user namespace)
+    * `:oci_runtime` - the OCI runtime that runs the containers, by name (`"crun"`) or by its absolute
+      path; Tank itself when `nil`
 
   Nested structs may be given as maps or keywords. They are checked again when they are structs.
 
@@ -27,9 +33,9 @@ defmodule Tank.Pod do
   |---|---|
   | `{:unknown_keys, keys}` | a map, a keyword or a struct has keys that are not its own |
   | `{:invalid_name, value}` | it is not a name, or it is missing |
-  | `{:not_allowed, value, allowed}` | `:restart`, `:mode`, `:tty` or `:privileged` is something else |
+  | `{:not_allowed, value, allowed}` | `:restart`, `:userns`, `:mode`, `:tty`, `:privileged`, `:sidecar` or `:init` is something else, or an init container is a sidecar |
   | `{:duplicate, names}` | containers, volumes, nics or mount paths are not unique |
-  | `:no_containers` | the list of containers is empty or missing |
+  | `:no_containers` | the list of containers is empty or missing, or all are sidecars |
   | `{:unknown_volume_refs, [{container, volume}]}` | a mount names no volume of the pod |
   | `{:invalid_image, value}`, `{:rootfs_path_not_absolute, path}` | see `Tank.Container` |
   | `{:invalid_env, value}`, `{:invalid_user, value}` | see `Tank.Container` |
@@ -37,6 +43,8 @@ defmodule Tank.Pod do
   | `{:invalid_limits, value}`, `{:invalid_limit, key, value}` | see `Tank.Container` |
   | `{:invalid_mount_path, value}`, `{:mount_path_not_absolute, path}`, `{:invalid_read_only, value}` | see `Tank.Mount` |
   | `{:invalid_capability, value}`, `{:invalid_seccomp, value}`, `{:seccomp_path_not_absolute, path}` | see `Tank.Container` |
+  | `{:invalid_stop_signal, value}`, `{:invalid_stop_grace_ms, value}` | see `Tank.Container` |
+  | `{:invalid_oci_runtime, value}` | it is no text, empty, or a path that is not absolute |
   | `{:invalid_source, value}`, `{:host_path_not_absolute, path}` | see `Tank.Volume` |
   | `{:invalid_network, value}`, `{:invalid_dns, value}` | see `Tank.Pod.Network` |
   | `{:invalid_ip, value}`, `{:invalid_ipv4, value}`, `{:invalid_ipam_subnet, value}`, `{:invalid_parent, value}` | see `Tank.Nic` |
@@ -48,16 +56,27 @@ defmodule Tank.Pod do
   alias Tank.Pod.Network
 
   @enforce_keys [:name, :containers]
-  defstruct name: nil, containers: [], network: :none, volumes: [], restart: :always
+  defstruct name: nil,
+            containers: [],
+            init_containers: [],
+            network: :none,
+            volumes: [],
+            restart: :always,
+            userns: :host,
+            oci_runtime: nil
 
   @type network :: :none | :host | Network.t()
   @type restart :: :always | :on_failure | :never
+  @type userns :: :host | :auto
   @type t :: %__MODULE__{
           name: String.t(),
           containers: [Container.t(), ...],
+          init_containers: [Container.t()],
           network: network(),
           volumes: [Volume.t()],
-          restart: restart()
+          restart: restart(),
+          userns: userns(),
+          oci_runtime: String.t() | nil
         }
 
   @restarts [:always, :on_failure, :never]
@@ -69,12 +88,17 @@ defmodule Tank.Pod do
       Spec.build(__MODULE__, attrs,
         name: &Spec.name/1,
         containers: &containers/1,
+        init_containers: &init_containers/1,
         volumes: &volumes/1,
         network: &network/1,
-        restart: &Spec.one_of(&1, @restarts)
+        restart: &Spec.one_of(&1, @restarts),
+        userns: &Spec.one_of(&1, [:host, :auto]),
+        oci_runtime: &oci_runtime/1
       )
 
-    with {:ok, pod} <- built, do: resolve_mounts(pod)
+    with {:ok, pod} <- built,
+         {:ok, _containers} <- Spec.unique(every_container(pod), & &1.name),
+         do: resolve_mounts(pod)
   end
 
   @doc "Like `new/1`, but raises `ArgumentError`."
@@ -82,11 +106,19 @@ defmodule Tank.Pod do
   def new!(attrs), do: attrs |> new() |> Spec.build!(__MODULE__)
 
   defp containers(value) do
-    case Spec.list_of(value, Container) do
-      {:ok, []} -> {:error, :no_containers}
-      {:ok, containers} -> Spec.unique(containers, & &1.name)
-      error -> error
+    with {:ok, containers} <- Spec.list_of(value, Container) do
+      if Enum.all?(containers, & &1.sidecar),
+        do: {:error, :no_containers},
+        else: Spec.unique(containers, & &1.name)
     end
+  end
+
+  defp init_containers(value), do: Spec.each(value, &init_container/1)
+
+  defp init_container(value) do
+    with {:ok, container} <- Container.new(value),
+         {:ok, false} <- Spec.one_of(container.sidecar, [false]),
+         do: {:ok, container}
   end
 
   defp volumes(value) do
@@ -101,11 +133,22 @@ defmodule Tank.Pod do
       else: {:error, {:invalid_network, value}}
   end
 
+  defp oci_runtime(nil), do: {:ok, nil}
+
+  defp oci_runtime(value) do
+    if Spec.text?(value) and value != "" and
+         (Spec.absolute?(value) or not String.contains?(value, "/")),
+       do: {:ok, value},
+       else: {:error, {:invalid_oci_runtime, value}}
+  end
+
+  defp every_container(pod), do: pod.containers ++ pod.init_containers
+
   defp resolve_mounts(pod) do
     known = MapSet.new(pod.volumes, & &1.name)
 
     unknown =
-      for container <- pod.containers,
+      for container <- every_container(pod),
           mount <- container.mounts,
           mount.volume not in known,
           do: {container.name, mount.volume}

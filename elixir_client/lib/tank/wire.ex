@@ -18,7 +18,9 @@ defmodule Tank.Wire do
           [:source, :managed, :tmpfs, :containers, :image, :rootfs, :command, :args, :env] ++
           [:working_dir, :user, :tty, :mounts, :volume, :path, :read_only, :limits, :memory] ++
           [:memory_swap, :unlimited, :pids, :cpu, :cpu_shares, :nofile, :nice, :oom_score_adj] ++
-          [:cap_add, :cap_drop, :all, :seccomp, :default, :unconfined, :privileged]
+          [:cap_add, :cap_drop, :all, :seccomp, :default, :unconfined, :privileged] ++
+          [:init_containers, :userns, :oci_runtime, :sidecar, :stop_signal, :stop_grace_ms] ++
+          [:pre_stop, :init]
   @statuses [:status, :starting, :running, :stopping, :backing_off, :terminal, :retries] ++
               [:phase, :launching, :restarting, :deleting, :sweeping, :waiting, :done] ++
               [:reason, :last_exit, :last_exit_container, :last_exit_at_ms, :started_at_ms] ++
@@ -37,7 +39,8 @@ defmodule Tank.Wire do
              [:invalid_ipam_subnet, :invalid_dns, :invalid_network, :host_path_not_absolute] ++
              [:invalid_source, :mount_path_not_absolute, :invalid_mount_path] ++
              [:invalid_read_only, :invalid_capability, :invalid_seccomp] ++
-             [:seccomp_path_not_absolute, :not_a_list, :not_a_string_list, :cannot_build] ++
+             [:seccomp_path_not_absolute, :invalid_stop_signal, :invalid_stop_grace_ms] ++
+             [:invalid_oci_runtime, :not_a_list, :not_a_string_list, :cannot_build] ++
              [Tank.Pod, Tank.Container, Tank.Mount, Tank.Volume, Tank.Nic, Tank.Pod.Network]
 
   @atoms Enum.uniq(

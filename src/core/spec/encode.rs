@@ -9,7 +9,7 @@ use erlang_term_format::Term;
 
 use super::{
     CapabilityName, ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap, Mount, Network,
-    Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Volume, VolumeSource,
+    Nic, NicMode, PodSpec, RestartPolicy, Seccomp, StopSignal, Userns, Volume, VolumeSource,
 };
 
 impl PodSpec {
@@ -19,9 +19,12 @@ impl PodSpec {
         map([
             ("name", self.name.as_str().into()),
             ("containers", list(&self.containers, container)),
+            ("init_containers", list(&self.init_containers, container)),
             ("network", network(&self.network)),
             ("volumes", list(&self.volumes, volume)),
             ("restart", Term::atom(self.restart.name())),
+            ("userns", Term::atom(self.userns.name())),
+            ("oci_runtime", self.oci_runtime.as_deref().into()),
         ])
     }
 }
@@ -34,6 +37,17 @@ impl RestartPolicy {
             Self::Always => "always",
             Self::OnFailure => "on_failure",
             Self::Never => "never",
+        }
+    }
+}
+
+impl Userns {
+    /// The choice's name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Auto => "auto",
         }
     }
 }
@@ -68,7 +82,16 @@ fn container(spec: &ContainerSpec) -> Term<'_> {
         ("seccomp", seccomp(&spec.confinement.seccomp)),
         ("privileged", spec.confinement.privileged.into()),
         ("read_only", spec.confinement.read_only.into()),
+        ("sidecar", spec.sidecar.into()),
+        ("stop_signal", spec.stop.signal.map(stop_signal).into()),
+        ("stop_grace_ms", spec.stop.grace_ms.into()),
+        ("pre_stop", list(&spec.stop.pre_stop, |text| text.as_str().into())),
+        ("init", spec.init.into()),
     ])
+}
+
+fn stop_signal(signal: StopSignal) -> Term<'static> {
+    signal.name().map_or_else(|| signal.number().into(), Term::from)
 }
 
 fn capabilities(names: &BTreeSet<CapabilityName>) -> Term<'static> {

@@ -74,8 +74,8 @@ impl SpecError {
     }
 
     /// `no_containers`.
-    pub(super) fn no_containers() -> Self {
-        Self::new(atom("no_containers"), "a pod has at least one container".to_owned())
+    pub(super) fn no_containers(rule: &str) -> Self {
+        Self::new(atom("no_containers"), rule.to_owned())
     }
 
     /// `{unknown_volume_refs, [{container, volume}]}`.

@@ -6,6 +6,7 @@ mod encode;
 mod error;
 mod order;
 mod parse;
+mod signal;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use confinement::{CapabilityName, Confinement, Seccomp, names_of as capability_names};
 pub use error::SpecError;
+pub use signal::StopSignal;
 
 /// A name that is safe as a path, a cgroup and a hostname: 1 to 63 bytes of
 /// `a-z A-Z 0-9 . _ -`, first and last alphanumeric.
@@ -124,37 +126,64 @@ pub enum RestartPolicy {
 pub struct PodSpec {
     /// The pod's unique name.
     pub name: Name,
-    /// At least one, unique by name.
+    /// At least one that is no sidecar. Names are unique here and in
+    /// `init_containers` together.
     pub containers: Vec<ContainerSpec>,
+    /// What runs before them, one after the other.
+    pub init_containers: Vec<ContainerSpec>,
     /// The pod's network.
     pub network: Network,
     /// What the containers' mounts refer to, unique by name.
     pub volumes: Vec<Volume>,
     /// When a run that ended is followed by another.
     pub restart: RestartPolicy,
+    /// Whose users the containers' users are.
+    pub userns: Userns,
+    /// The OCI runtime that runs the containers, a program's name or its absolute
+    /// path; Tank itself when absent.
+    pub oci_runtime: Option<String>,
+}
+
+/// Whose users a pod's users are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Userns {
+    /// The host's.
+    #[default]
+    Host,
+    /// Its own, in a user namespace.
+    Auto,
 }
 
 impl PodSpec {
     /// Whether a run of this spec can become one of `other` as it is: they differ
-    /// in limits of cgroups and in the restart policy alone.
+    /// in limits of cgroups, in how they are stopped and in the restart policy
+    /// alone.
     #[must_use]
     pub fn is_adjustable_to(&self, other: &Self) -> bool {
         let fixed = |spec: &Self| {
             let mut fixed = spec.clone();
             fixed.restart = RestartPolicy::default();
-            fixed.containers.iter_mut().for_each(|each| each.limits = each.limits.of_processes());
+            for container in &mut fixed.containers {
+                container.limits = container.limits.of_processes();
+                container.stop = Stop::default();
+            }
+            // They are over by now.
+            for container in &mut fixed.init_containers {
+                container.limits = Limits::default();
+                container.stop = Stop::default();
+            }
             fixed
         };
         fixed(self) == fixed(other)
     }
 
     /// Whether each container has the limits that it has in `other`, a spec of the
-    /// same containers.
+    /// same containers, and is stopped as it is there: whoever runs it need not be
+    /// told.
     #[must_use]
-    pub fn has_limits_of(&self, other: &Self) -> bool {
-        let limits =
-            |spec: &Self| spec.containers.iter().map(|each| each.limits).collect::<Vec<_>>();
-        limits(self) == limits(other)
+    pub fn is_run_as(&self, other: &Self) -> bool {
+        let told = |container: &ContainerSpec| (container.limits, container.stop.clone());
+        self.containers.iter().map(told).eq(other.containers.iter().map(told))
     }
 }
 
@@ -183,6 +212,29 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// How far it is kept from the machine.
     pub confinement: Confinement,
+    /// Whether it only serves the others: a pod is over when they are.
+    pub sidecar: bool,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// Whether a small init is its first process, which reaps and forwards signals.
+    pub init: bool,
+}
+
+/// How a container is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stop {
+    /// What asks it to end; SIGTERM when absent.
+    pub signal: Option<StopSignal>,
+    /// Milliseconds from then to the kill, up to a day; the program's own when
+    /// absent.
+    pub grace_ms: Option<u64>,
+    /// A command that runs in it before the signal; none when empty.
+    pub pre_stop: Vec<String>,
+}
+
+impl Stop {
+    /// Longest grace, in milliseconds: a day.
+    pub const GRACE_MS_MAX: u64 = 86_400_000;
 }
 
 /// Where a container's root file system comes from.
@@ -335,6 +387,39 @@ pub enum IpSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A pod with an init container, whose containers have these entries besides.
+    fn pod(container: &str, init_container: &str) -> PodSpec {
+        let text = format!(
+            "#{{name => <<\"p\">>, containers => [#{{name => <<\"c\">>, image => <<\"i\">>, \
+             {container}}}], init_containers => [#{{name => <<\"b\">>, image => <<\"i\">>, \
+             {init_container}}}]}}."
+        );
+        let terms = erlang_term_format::text::parse_all(&text).expect("a term");
+        PodSpec::from_term(&terms[0]).expect("a good pod")
+    }
+
+    #[test]
+    fn a_run_goes_on_by_other_limits_and_another_way_to_be_stopped() {
+        let plain = pod("tty => false", "tty => false");
+        for container in [
+            "limits => #{memory => 1}",
+            "stop_signal => <<\"INT\">>",
+            "stop_grace_ms => 1",
+            "pre_stop => [<<\"true\">>]",
+        ] {
+            let other = pod(container, "tty => false");
+            assert!(plain.is_adjustable_to(&other), "{container}");
+            assert!(!plain.is_run_as(&other), "{container}");
+            let over = pod("tty => false", container);
+            assert!(plain.is_adjustable_to(&over), "{container}");
+            assert!(plain.is_run_as(&over), "an init container is over: {container}");
+        }
+        for container in ["limits => #{nice => 1}", "init => true", "args => [<<\"a\">>]"] {
+            assert!(!plain.is_adjustable_to(&pod(container, "tty => false")), "{container}");
+        }
+        assert!(!plain.is_adjustable_to(&pod("tty => false", "args => [<<\"a\">>]")));
+    }
 
     #[test]
     fn names_of_any_length_keep_their_text_and_its_order() {

@@ -13,7 +13,8 @@ use super::error::SpecError;
 use super::order::order;
 use super::{
     CapabilityName, Confinement, ContainerSpec, CpuLimit, Image, IpSource, Limits, MemorySwap,
-    Mount, Name, Network, Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Volume, VolumeSource,
+    Mount, Name, Network, Nic, NicMode, PodSpec, RestartPolicy, Seccomp, Stop, StopSignal, Userns,
+    Volume, VolumeSource,
 };
 
 type Result<T> = std::result::Result<T, SpecError>;
@@ -42,7 +43,16 @@ impl PodSpec {
     /// # Errors
     /// The first rule that it breaks.
     pub fn from_term(term: &Term<'_>) -> Result<Self> {
-        let keys = ["name", "containers", "network", "volumes", "restart"];
+        let keys = [
+            "name",
+            "containers",
+            "init_containers",
+            "network",
+            "volumes",
+            "restart",
+            "userns",
+            "oci_runtime",
+        ];
         let fields = Fields::of(term, "Elixir.Tank.Pod", &keys)?;
         let name = fields.required("name", name)?;
         Self::named(name.clone(), &fields).map_err(|error| error.of_pod(&name))
@@ -50,11 +60,25 @@ impl PodSpec {
 
     fn named(name: Name, fields: &Fields<'_, '_>) -> Result<Self> {
         let containers = fields.parse("containers", containers)?;
+        let init_containers = fields.parse("init_containers", init_containers)?;
         let volumes = fields.parse("volumes", volumes)?;
         let network = fields.optional("network", Network::None, network)?;
         let restart = fields.optional("restart", RestartPolicy::Always, restart)?;
-        refer_to_volumes(&containers, &volumes)?;
-        Ok(Self { name, containers, network, volumes, restart })
+        let userns = fields.optional("userns", Userns::Host, userns)?;
+        let oci_runtime = fields.required("oci_runtime", oci_runtime)?;
+        let pod = Self {
+            name,
+            containers,
+            init_containers,
+            network,
+            volumes,
+            restart,
+            userns,
+            oci_runtime,
+        };
+        name_once(&pod)?;
+        refer_to_volumes(&pod)?;
+        Ok(pod)
     }
 }
 
@@ -129,10 +153,24 @@ fn keyword<'t, 'a>(pair: &'t Term<'a>) -> Option<(&'t Term<'a>, &'t Term<'a>)> {
 fn containers(value: Option<&Term<'_>>) -> Result<Vec<ContainerSpec>> {
     let containers = list(value, container)?;
     if containers.is_empty() {
-        return Err(SpecError::no_containers());
+        return Err(SpecError::no_containers("a pod has at least one container"));
+    }
+    if containers.iter().all(|container| container.sidecar) {
+        let rule = "a pod has at least one container that is no sidecar";
+        return Err(SpecError::no_containers(rule));
     }
     unique(containers.iter().map(|container| container.name.as_str()))?;
     Ok(containers)
+}
+
+fn init_containers(value: Option<&Term<'_>>) -> Result<Vec<ContainerSpec>> {
+    list(value, |term| {
+        let container = container(term)?;
+        match container.sidecar {
+            true => Err(SpecError::not_allowed(&Term::from(true), &["false"]).within("sidecar")),
+            false => Ok(container),
+        }
+    })
 }
 
 fn container(term: &Term<'_>) -> Result<ContainerSpec> {
@@ -152,6 +190,11 @@ fn container(term: &Term<'_>) -> Result<ContainerSpec> {
         "seccomp",
         "privileged",
         "read_only",
+        "sidecar",
+        "stop_signal",
+        "stop_grace_ms",
+        "pre_stop",
+        "init",
     ];
     let fields = Fields::of(term, "Elixir.Tank.Container", &keys)?;
     Ok(ContainerSpec {
@@ -166,6 +209,41 @@ fn container(term: &Term<'_>) -> Result<ContainerSpec> {
         limits: fields.optional("limits", Limits::default(), limits)?,
         tty: fields.optional("tty", false, flag)?,
         confinement: confinement(&fields)?,
+        sidecar: fields.optional("sidecar", false, flag)?,
+        stop: stop(&fields)?,
+        init: fields.optional("init", false, flag)?,
+    })
+}
+
+fn stop(fields: &Fields<'_, '_>) -> Result<Stop> {
+    Ok(Stop {
+        signal: fields.required("stop_signal", stop_signal)?,
+        grace_ms: fields.required("stop_grace_ms", stop_grace_ms)?,
+        pre_stop: fields.optional("pre_stop", Vec::new(), strings)?,
+    })
+}
+
+fn stop_signal(value: &Term<'_>) -> Result<Option<StopSignal>> {
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+    let named = value.as_str().and_then(StopSignal::named);
+    let signal = named.or_else(|| number.and_then(StopSignal::new));
+    signal.map(Some).ok_or_else(|| {
+        let rule = "is neither the name of a signal, like TERM, nor an integer from 1 to 64";
+        SpecError::of("invalid_stop_signal", value, rule)
+    })
+}
+
+fn stop_grace_ms(value: &Term<'_>) -> Result<Option<u64>> {
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let grace_ms = value.as_u64().filter(|grace_ms| *grace_ms <= Stop::GRACE_MS_MAX);
+    grace_ms.map(Some).ok_or_else(|| {
+        let rule = "is not an integer from 0 to 86400000, a day in milliseconds";
+        SpecError::of("invalid_stop_grace_ms", value, rule)
     })
 }
 
@@ -477,6 +555,23 @@ fn restart(value: &Term<'_>) -> Result<RestartPolicy> {
     one_of(value, &policies, RestartPolicy::name)
 }
 
+fn userns(value: &Term<'_>) -> Result<Userns> {
+    one_of(value, &[Userns::Host, Userns::Auto], Userns::name)
+}
+
+/// A program by its name, which is looked for, or by its path.
+fn oci_runtime(value: &Term<'_>) -> Result<Option<String>> {
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let is_one = |text: &String| text.starts_with('/') || !text.contains('/');
+    let runtime = text(value).filter(|text| !text.is_empty() && is_one(text));
+    runtime.map(Some).ok_or_else(|| {
+        let rule = "is neither the name of a program nor an absolute path";
+        SpecError::of("invalid_oci_runtime", value, rule)
+    })
+}
+
 fn parent(value: &Term<'_>) -> Result<Option<String>> {
     if value.is_atom("auto") {
         return Ok(None);
@@ -580,15 +675,25 @@ fn unique<'a>(values: impl Iterator<Item = &'a str>) -> Result<()> {
     if repeated.is_empty() { Ok(()) } else { Err(SpecError::duplicate(&repeated)) }
 }
 
+/// No two of the pod's containers have one name, whenever they run.
+fn name_once(pod: &PodSpec) -> Result<()> {
+    let names = pod.containers.iter().chain(&pod.init_containers).map(|each| each.name.as_str());
+    unique(names).map_err(|error| error.within("init_containers"))
+}
+
 /// Every mount refers to a volume of the pod.
-fn refer_to_volumes(containers: &[ContainerSpec], volumes: &[Volume]) -> Result<()> {
-    let known: BTreeSet<&Name> = volumes.iter().map(|volume| &volume.name).collect();
+fn refer_to_volumes(pod: &PodSpec) -> Result<()> {
+    let known: BTreeSet<&Name> = pod.volumes.iter().map(|volume| &volume.name).collect();
     let mut missing = Vec::new();
     let mut first = None;
-    for (at, container) in containers.iter().enumerate() {
+    let lists = [("containers", &pod.containers), ("init_containers", &pod.init_containers)];
+    let placed = lists.into_iter().flat_map(|(field, containers)| {
+        containers.iter().enumerate().map(move |(at, container)| (field, at, container))
+    });
+    for (field, at, container) in placed {
         for (mount_at, mount) in container.mounts.iter().enumerate() {
             if !known.contains(&mount.volume) {
-                first.get_or_insert_with(|| format!("containers[{at}].mounts[{mount_at}].volume"));
+                first.get_or_insert_with(|| format!("{field}[{at}].mounts[{mount_at}].volume"));
                 missing.push((&container.name, &mount.volume));
             }
         }

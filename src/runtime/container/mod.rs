@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::{Image, Name, Network, PodSpec};
+use crate::core::spec::{Image, Name, Network, PodSpec, Userns};
 use crate::core::time::Millis;
 
 use super::{Events, StartOrder};
@@ -237,6 +237,12 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
         let failure = Failure::new(Code::Unsupported, format!("{field}: {what}"));
         Err(failure.at(Place::Pod, &spec.name).at(Place::Field, field))
     };
+    if spec.userns != Userns::Host {
+        return unsupported("userns", "only :host can run yet");
+    }
+    if spec.oci_runtime.is_some() {
+        return unsupported("oci_runtime", "other runtimes cannot be asked yet");
+    }
     if matches!(spec.network, Network::Interfaces { .. }) {
         return unsupported("network.nics", "only :none and :host can run yet");
     }
@@ -253,6 +259,12 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
         }
         if container.tty {
             return unsupported("tty", "terminals cannot be attached yet");
+        }
+        if !container.stop.pre_stop.is_empty() {
+            return unsupported("pre_stop", "nothing can run before a stop yet");
+        }
+        if container.init {
+            return unsupported("init", "there is no init yet");
         }
     }
     Ok(())

@@ -541,7 +541,7 @@ impl World {
             let wanted = self.store.pods().get(&what.pod).map(|stored| &stored.spec);
             // The policy is the core's own business: no runtime hears of another.
             let is_so = |wanted: &Arc<PodSpec>, spec: &Arc<PodSpec>| {
-                spec.is_adjustable_to(wanted) && spec.has_limits_of(wanted)
+                spec.is_adjustable_to(wanted) && spec.is_run_as(wanted)
             };
             let is_wanted = wanted.zip(what.spec.as_ref()).is_some_and(|(a, b)| is_so(a, b));
             assert!(is_wanted, "{}: {run:?} lives, and nobody wants it", what.pod);
