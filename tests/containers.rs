@@ -1,6 +1,8 @@
 //! `tank port` with real containers: what becomes of runs when the program or
 //! its client dies, and how failures to start are told. Needs root.
 
+#[path = "containers/pods.rs"]
+mod pods;
 mod support;
 #[path = "containers/volumes.rs"]
 mod volumes;
@@ -194,6 +196,49 @@ fn memory_with_swap_and_shares_are_limited_from_the_start_and_in_place() {
 }
 
 #[test]
+fn a_pod_is_stopped_by_the_signal_and_the_grace_that_it_has_by_then() {
+    let Some(machine) = Machine::new("stop signals") else { return };
+    let machine = machine.with(&["--stop-grace-ms", "0"]);
+    let mut port = machine.port();
+    let script = "trap 'exit 7' USR1; trap 'exit 8' HUP; trap '' TERM; echo ready; \
+                  while true; do sleep 1000 & wait; done";
+    let log = machine.dir.path().join("data/logs/web/c.log");
+    let is_ready = || std::fs::read_to_string(&log).is_ok_and(|said| said.contains("ready"));
+    port.ok("subscribe", "#{credits => 100}");
+    let patient = ", stop_grace_ms => 60000";
+    for (first, then, code) in [
+        (format!(", stop_signal => <<\"USR1\">>{patient}"), String::new(), 7),
+        (String::new(), format!(", stop_signal => <<\"SIGUSR1\">>{patient}"), 7),
+        (format!(", stop_signal => 10{patient}"), format!(", stop_signal => 1{patient}"), 8),
+    ] {
+        port.ok("apply", &machine.pod("web", script, &first));
+        port.ok("sync", "nil");
+        let pid = host_pid(&mut port, "web");
+        eventually("the traps are set", is_ready);
+        if !then.is_empty() {
+            port.ok("apply", &machine.pod("web", script, &then));
+            port.ok("sync", "nil");
+            assert_eq!(host_pid(&mut port, "web"), pid, "it is the same run");
+        }
+        port.ask("delete", "<<\"web\">>");
+        assert_eq!(exit_heard(&mut port), format!("{{exited,{code}}}"), "{first} {then}");
+        port.ok("sync", "nil");
+    }
+}
+
+/// Waits for the notice that a run is over, and says how it ended.
+fn exit_heard(port: &mut Port) -> String {
+    loop {
+        let frame = port.recv();
+        let Some([_, _, notice]) = frame.as_tuple() else { continue };
+        match notice.as_tuple() {
+            Some([tag, _, _, exit]) if tag.is_atom("ended") => return exit.to_string(),
+            _ => {}
+        }
+    }
+}
+
+#[test]
 fn a_limit_that_a_run_cannot_be_given_replaces_the_run() {
     let Some(machine) = Machine::new("limits by a new run") else { return };
     let mut port = machine.port();
@@ -293,16 +338,13 @@ fn what_cannot_run_yet_is_refused_by_field() {
     let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
     let container = |rest: &str| machine.pod("web", "true", rest);
     let pod = |rest: &str| spec.replacen("#{", &format!("#{{{rest}, "), 1);
-    let with =
-        |name: &str, rest: &str| format!("[#{{name => <<\"{name}\">>, image => <<\"a\">>{rest}}}]");
-    let sidecar = spec.replace("}]}", &format!("}} | {}]}}", with("s", ", sidecar => true")));
+    let init = "[#{name => <<\"i\">>, image => <<\"a\">>}]";
     for (spec, field) in [
         (image, "containers[0].image"),
         (container(", tty => true"), "containers[0].tty"),
         (container(", pre_stop => [<<\"true\">>]"), "containers[0].pre_stop"),
         (container(", init => true"), "containers[0].init"),
-        (sidecar, "containers[1].sidecar"),
-        (pod(&format!("init_containers => {}", with("i", ""))), "init_containers"),
+        (pod(&format!("init_containers => {init}")), "init_containers[0].image"),
         (pod("userns => auto"), "userns"),
         (pod("oci_runtime => <<\"crun\">>"), "oci_runtime"),
     ] {

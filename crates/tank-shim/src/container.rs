@@ -173,6 +173,11 @@ impl Container {
         self.cgroups.kill();
     }
 
+    /// How long it may take to stop.
+    pub(crate) fn grace_ms(&self) -> u64 {
+        self.stop.grace_ms
+    }
+
     /// When it is killed, if it is to be.
     pub(crate) fn kill_at_ms(&self) -> Option<u64> {
         self.kill_at_ms

@@ -120,7 +120,7 @@ impl Pod {
         let record = ExitRecord { pod, incarnation, container, is_alone, exit, ended_at_ms };
         self.end.get_or_insert(End::Exited(record));
         if !self.is_stopping {
-            self.stop(now_ms);
+            let _ = self.stop(now_ms);
         }
     }
 
@@ -179,14 +179,20 @@ impl Pod {
         }
     }
 
-    /// Stops all but the sidecars, which follow.
-    pub(crate) fn stop(&mut self, asked_at_ms: u64) {
+    /// Stops all but the sidecars, which follow. Says when all are dead at the
+    /// latest.
+    pub(crate) fn stop(&mut self, asked_at_ms: u64) -> u64 {
         self.is_stopping = true;
         for container in &mut self.containers {
             if container.role() != Role::Sidecar {
                 container.stop(asked_at_ms);
             }
         }
+        let grace_ms = |is_sidecar: bool| {
+            let of_kind = |each: &&Container| (each.role() == Role::Sidecar) == is_sidecar;
+            self.containers.iter().filter(of_kind).map(Container::grace_ms).max().unwrap_or(0)
+        };
+        asked_at_ms.saturating_add(grace_ms(false)).saturating_add(grace_ms(true))
     }
 
     pub(crate) fn kill(&mut self) {

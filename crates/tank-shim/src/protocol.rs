@@ -39,6 +39,8 @@ pub enum FromShim {
     Launched(Launched),
     /// The launch failed and everything is undone; the shim exits.
     Failed(Failure),
+    /// A stop has begun.
+    Stopping(Stopping),
     /// All is adjusted; or not all of it, and this is why.
     Adjusted(Option<Failure>),
     /// The pod is over and everything of it is gone; the shim exits. The same
@@ -354,6 +356,13 @@ pub struct Log {
 pub struct Stop {
     /// When it was asked for, from which graces count: boot clock, milliseconds.
     pub asked_at_ms: u64,
+}
+
+/// A stop that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// When all are dead at the latest, by all their graces: boot clock, milliseconds.
+    pub dead_by_ms: u64,
 }
 
 /// A stop that is due later.

@@ -19,7 +19,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    Adjustment, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Step, ToShim,
+    Adjustment, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Step, Stopping,
+    ToShim,
 };
 use tank_shim::record;
 
@@ -141,7 +142,10 @@ impl Supervisor {
         match (message, &mut self.stage) {
             (ToShim::Launch(launch), Stage::Idle) => self.launch(*launch),
             (ToShim::RunUntil(run_until), _) => self.run_until = run_until,
-            (ToShim::Stop(stop), Stage::Live(pod)) => pod.stop(stop.asked_at_ms),
+            (ToShim::Stop(stop), Stage::Live(pod)) => {
+                let dead_by_ms = pod.stop(stop.asked_at_ms);
+                self.control.send(&FromShim::Stopping(Stopping { dead_by_ms }));
+            }
             (ToShim::Kill, Stage::Live(pod)) => pod.kill(),
             (ToShim::Adjust(adjustments), Stage::Live(_)) => self.adjust(&adjustments),
             // Of a pod that is over, its end is the answer.
@@ -211,7 +215,7 @@ impl Supervisor {
             Stage::Removing(removal) => removal.advance(now_ms),
             Stage::Live(pod) => {
                 if let Some(due) = self.run_until.take_if(|run_until| run_until.at_ms <= now_ms) {
-                    pod.stop(due.at_ms);
+                    let _ = pod.stop(due.at_ms);
                 }
                 pod.kill_if_due(now_ms);
             }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use tank_shim::protocol::{
     self as shim_protocol, Adjustment, Container, Launch, Log, Network as ShimNetwork, Role, Step,
     StopPlan,
@@ -10,7 +11,7 @@ use tank_shim::protocol::{
 use crate::core::event::Incarnation;
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{
-    ContainerSpec, Image, Mount, Name, Network, PodSpec, Volume, VolumeSource,
+    ContainerSpec, Image, Mount, Name, Network, PodSpec, StopSignal, Volume, VolumeSource,
 };
 
 use crate::os_words::os_words;
@@ -35,9 +36,17 @@ pub(super) struct Member<'a> {
 
 /// All containers of a pod, whatever they are to it.
 pub(super) fn members(pod: &PodSpec) -> impl Iterator<Item = Member<'_>> {
-    let member =
-        |(index, spec)| Member { field: format!("containers[{index}]"), role: Role::Main, spec };
-    pod.containers.iter().enumerate().map(member)
+    let inits = pod.init_containers.iter().enumerate().map(|(index, spec)| Member {
+        field: format!("init_containers[{index}]"),
+        role: Role::Init,
+        spec,
+    });
+    let others = pod.containers.iter().enumerate().map(|(index, spec)| Member {
+        field: format!("containers[{index}]"),
+        role: if spec.sidecar { Role::Sidecar } else { Role::Main },
+        spec,
+    });
+    inits.chain(others)
 }
 
 /// What changes of the containers of a run that goes on by `spec`.
@@ -61,8 +70,11 @@ pub(super) fn adjustments(
 }
 
 /// How a container is stopped.
-fn stop_plan(surroundings: &Surroundings, _spec: &ContainerSpec) -> StopPlan {
-    StopPlan { grace_ms: surroundings.stop_grace_ms, ..StopPlan::default() }
+fn stop_plan(surroundings: &Surroundings, spec: &ContainerSpec) -> StopPlan {
+    StopPlan {
+        signal: spec.stop.signal.map_or(Signal::TERM.as_raw(), StopSignal::number),
+        grace_ms: spec.stop.grace_ms.unwrap_or(surroundings.stop_grace_ms),
+    }
 }
 
 /// The request that launches `spec`.

@@ -93,12 +93,21 @@ pub(super) async fn started(context: Context, order: StartOrder, mut orders: Ord
 struct Asked {
     stop: Option<ActionId>,
     adjust: Option<ActionId>,
+    is_kill: bool,
     /// When a shim that has not done so is taken for stuck.
     end_by: Option<Instant>,
     adjust_by: Option<Instant>,
 }
 
 impl Asked {
+    /// A shim that is at it may take as long as its containers may.
+    fn be_patient(&mut self, dead_by_ms: u64) {
+        if !self.is_kill {
+            let left = Duration::from_millis(dead_by_ms.saturating_sub(clock::now().0));
+            self.end_by = Some(Instant::now() + left + PATIENCE);
+        }
+    }
+
     fn is_stuck_at(&self) -> Option<Instant> {
         self.end_by.into_iter().chain(self.adjust_by).min()
     }
@@ -112,6 +121,7 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
             message = shim.recv() => match message {
                 Ok(Some(FromShim::Exited(record))) => break Some(record),
                 Ok(Some(FromShim::Adjusted(failure))) => context.shim_adjusted(failure, &mut asked),
+                Ok(Some(FromShim::Stopping(stopping))) => asked.be_patient(stopping.dead_by_ms),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break None,
             },
@@ -172,12 +182,34 @@ impl Context {
         let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
             launched = self.ask(&mut shim, spec, request) => launched,
-            () = cancelled(orders) => Err(self.cancelled()),
+            () = cancelled(orders) => {
+                self.call_off(&mut shim, orders).await;
+                Err(self.cancelled())
+            }
         };
         if launched.is_err() {
             shim.kill();
         }
         Ok((shim, launched?))
+    }
+
+    /// Lets what has begun end in order, unless it is to be killed.
+    async fn call_off(&self, shim: &mut Shim, orders: &mut Orders) {
+        let mut asked = Asked::default();
+        let stop = shim_protocol::Stop { asked_at_ms: clock::now().0 };
+        let _ = shim.send(&ToShim::Stop(stop)).await;
+        asked.end_by = Some(Instant::now() + PATIENCE);
+        loop {
+            tokio::select! {
+                message = shim.recv() => match message {
+                    Ok(Some(FromShim::Stopping(stopping))) => asked.be_patient(stopping.dead_by_ms),
+                    Ok(Some(FromShim::Exited(_) | FromShim::Failed(_)) | None) | Err(_) => return,
+                    Ok(Some(_)) => {}
+                },
+                () = killed(orders) => return,
+                () = instant(asked.is_stuck_at()) => return,
+            }
+        }
     }
 
     /// Makes the managed volumes that are not there yet, off the loop's thread:
@@ -253,7 +285,7 @@ impl Context {
         let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
         loop {
             match shim.recv().await {
-                Ok(Some(FromShim::Hello(_) | FromShim::Adjusted(_))) => {}
+                Ok(Some(FromShim::Hello(_) | FromShim::Adjusted(_) | FromShim::Stopping(_))) => {}
                 Ok(Some(FromShim::Launched(launched))) => return Ok(started_of(&launched)),
                 Ok(Some(FromShim::Failed(failure))) => {
                     let field = launch::field_of(spec, &failure);
@@ -328,18 +360,30 @@ async fn cancelled(orders: &mut Orders) {
     }
 }
 
+async fn killed(orders: &mut Orders) {
+    loop {
+        match orders.recv().await {
+            Some(Order::Kill) => return,
+            Some(Order::RunUntil(_, told)) => drop(told),
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// The life and the end.
 impl Context {
     async fn carry_out(&self, order: Order, shim: &mut Shim, asked: &mut Asked) {
-        let (message, patience) = match order {
+        let message = match order {
             Order::Stop(action) => {
                 asked.stop = Some(action);
-                let stop = shim_protocol::Stop { asked_at_ms: clock::now().0 };
-                let grace = Duration::from_millis(self.surroundings.stop_grace_ms);
-                (ToShim::Stop(stop), grace + PATIENCE)
+                ToShim::Stop(shim_protocol::Stop { asked_at_ms: clock::now().0 })
             }
             Order::Adjust(action, spec) => return self.adjust(action, &spec, shim, asked).await,
-            Order::Kill | Order::Cancel => (ToShim::Kill, PATIENCE),
+            Order::Kill | Order::Cancel => {
+                asked.is_kill = true;
+                ToShim::Kill
+            }
             Order::RunUntil(at, told) => {
                 let until = RunUntil { at_ms: at.0 };
                 let _ = shim.send(&ToShim::RunUntil(Some(until))).await;
@@ -347,7 +391,7 @@ impl Context {
                 return;
             }
         };
-        asked.end_by = Some(Instant::now() + patience);
+        asked.end_by = Some(Instant::now() + PATIENCE);
         // A shim that cannot be reached is ending; recv() says so next.
         let _ = shim.send(&message).await;
     }

@@ -237,8 +237,14 @@ impl Shim {
         self.stream.write_all(&frame::encode(message)).unwrap();
     }
 
+    /// The next message that tells of the pod itself.
     pub(crate) fn receive(&mut self) -> FromShim {
-        receive(&mut self.stream, &mut self.decoder).expect("the shim closed the connection")
+        loop {
+            match receive(&mut self.stream, &mut self.decoder) {
+                Some(FromShim::Stopping(_)) => {}
+                message => return message.expect("the shim closed the connection"),
+            }
+        }
     }
 
     pub(crate) fn expect_launched(&mut self) -> i32 {
