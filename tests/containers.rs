@@ -200,7 +200,7 @@ fn a_pod_is_stopped_by_the_signal_and_the_grace_that_it_has_by_then() {
     let Some(machine) = Machine::new("stop signals") else { return };
     let machine = machine.with(&["--stop-grace-ms", "0"]);
     let mut port = machine.port();
-    let script = "trap 'exit 7' USR1; trap 'exit 8' HUP; trap '' TERM; echo ready; \
+    let script = "trap 'exit 7' USR1; trap 'exit 8' HUP; trap 'exit 9' 37; trap '' TERM; echo ready; \
                   while true; do sleep 1000 & wait; done";
     let log = machine.dir.path().join("data/logs/web/c.log");
     let is_ready = || std::fs::read_to_string(&log).is_ok_and(|said| said.contains("ready"));
@@ -209,6 +209,7 @@ fn a_pod_is_stopped_by_the_signal_and_the_grace_that_it_has_by_then() {
     for (first, then, code) in [
         (format!(", stop_signal => <<\"USR1\">>{patient}"), String::new(), 7),
         (String::new(), format!(", stop_signal => <<\"SIGUSR1\">>{patient}"), 7),
+        (format!(", stop_signal => <<\"RTMIN+3\">>{patient}"), String::new(), 9),
         (format!(", stop_signal => 10{patient}"), format!(", stop_signal => 1{patient}"), 8),
     ] {
         port.ok("apply", &machine.pod("web", script, &first));

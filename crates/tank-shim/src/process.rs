@@ -8,6 +8,8 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use tank_shim::protocol::Exit;
 
+use crate::syscall;
+
 /// The first process of a container, which takes all others with it.
 #[derive(Debug)]
 pub(crate) struct FirstProcess {
@@ -41,8 +43,7 @@ impl FirstProcess {
     /// Asks it to end. False when that is in vain: the kernel drops a signal
     /// that the first process of a pid namespace neither catches nor blocks.
     pub(crate) fn ask(&self, number: i32) -> bool {
-        let Some(signal) = Signal::from_named_raw(number) else { return false };
-        self.is_open_to(number) && rustix::process::pidfd_send_signal(&self.pidfd, signal).is_ok()
+        self.is_open_to(number) && syscall::send_signal(self.pidfd(), number).is_ok()
     }
 
     fn is_open_to(&self, number: i32) -> bool {

@@ -180,6 +180,15 @@ pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd, keep: bool) -> Res
     check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, flags) }).map(drop)
 }
 
+/// Sends a signal by its number, a real-time one too, to the process of a pidfd.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), Errno> {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: without information of the caller's the kernel touches no memory.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, info, 0) };
+    check(result).map(drop)
+}
+
 /// Leaves the spawner's session keyring for a new one, so that no key of the
 /// host's can be used. A kernel without keyrings has none to leave.
 pub(crate) fn leave_keyring() -> Result<(), Errno> {

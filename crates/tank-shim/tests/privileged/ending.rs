@@ -46,6 +46,17 @@ fn a_workload_that_listens_ends_by_itself() {
 }
 
 #[test]
+fn a_workload_may_listen_to_a_real_time_signal() {
+    let scene = scene!("a_workload_may_listen_to_a_real_time_signal");
+    let signal = libc::SIGRTMIN() + 3;
+    let script = format!("trap 'exit 5' {signal}; echo ready; sleep 1000 & wait");
+    let (mut shim, _) = scene.launched(&scene.script(&script));
+    wait_until_ready(&scene);
+    shim.send(&ToShim::Stop(Stop { signal, kill_at_ms: far() }));
+    assert_eq!(shim.expect_exited().exit, Exit::Exited(5));
+}
+
+#[test]
 fn a_workload_that_does_not_listen_is_killed_at_once() {
     let scene = scene!("a_workload_that_does_not_listen_is_killed_at_once");
     for script in ["echo ready; exec sleep 1000", "trap '' TERM; echo ready; exec sleep 1000"] {
