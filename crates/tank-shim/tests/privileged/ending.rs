@@ -50,9 +50,11 @@ fn a_workload_may_listen_to_a_real_time_signal() {
     let scene = scene!("a_workload_may_listen_to_a_real_time_signal");
     let signal = libc::SIGRTMIN() + 3;
     let script = format!("trap 'exit 5' {signal}; echo ready; sleep 1000 & wait");
-    let (mut shim, _) = scene.launched(&scene.script(&script));
+    let mut pod = scene.script(&script);
+    pod.containers[0].stop.signal = signal;
+    let (mut shim, _) = scene.launched(&pod);
     wait_until_ready(&scene);
-    shim.send(&ToShim::Stop(Stop { signal, kill_at_ms: far() }));
+    shim.stop();
     assert_eq!(shim.expect_exited().exit, Exit::Exited(5));
 }
 
