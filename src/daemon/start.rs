@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use erlang_term_format::Term;
+use tank_shim::Program;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep};
 
@@ -164,13 +165,7 @@ async fn containers(
     trees: Trees,
     events: Events,
 ) -> Result<(Runtime, u64), Failure> {
-    if !options.shim.exists() {
-        let what = format!("{} does not exist", options.shim.display());
-        return Err(Failure::new(Code::BadOption, what)
-            .at(Place::Option, "shim")
-            .at(Place::Path, options.shim.display())
-            .hint("build tank-shim beside tank, or name it with --shim"));
-    }
+    let shim = Rc::new(seal(&options.shim)?);
     // See `shim`: shims become our children when their makers end.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| system("become a subreaper", &errno.into()))?;
@@ -182,7 +177,7 @@ async fn containers(
     let surroundings = Surroundings {
         data_dir: options.data_dir.clone(),
         run_dir: options.run_dir.clone(),
-        shim: options.shim.clone(),
+        shim,
         cgroups,
         shim_cgroups,
         stop_grace_ms: options.stop_grace_ms,
@@ -194,6 +189,22 @@ async fn containers(
     let last = leftovers.iter().map(|leftover| leftover.incarnation.0).max();
     let runtime = ContainerRuntime::new(surroundings, leftovers, events);
     Ok((Runtime::Container(runtime), last.map_or(1, |last| last + 1)))
+}
+
+/// The shim's program, which no container can change.
+fn seal(path: &Path) -> Result<Program, Failure> {
+    Program::seal(path).map_err(|error| {
+        let what = format!("seal a copy of {}: {}", path.display(), os_words(&error));
+        Failure::new(Code::BadOption, what)
+            .at(Place::Option, "shim")
+            .at(Place::Path, path.display())
+            .hint(match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "it must be a program that may be executed, and vm.memfd_noexec less than 2"
+                }
+                _ => "build tank-shim beside tank, or name it with --shim",
+            })
+    })
 }
 
 /// What a client is told of this machine in the greeting.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tank_seccomp::{Circumstances, Machine, Profile};
+use tank_shim::Program;
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
     Bytes, Cgroup, Container, FromShim, Join, Launch, Log, Mount, Network, Seccomp, ToShim, Volume,
@@ -76,6 +77,7 @@ struct Life {
 }
 
 struct Place {
+    program: Program,
     dir: PathBuf,
     cgroups: Vec<Cgroup>,
 }
@@ -97,7 +99,8 @@ impl Place {
                 join: Join::Tasks,
             })
             .collect();
-        Self { dir, cgroups }
+        let program = Program::seal(Path::new(env!("CARGO_BIN_EXE_tank-shim"))).unwrap();
+        Self { program, dir, cgroups }
     }
 
     fn pod(&self, argv: &[&str], seccomp: &Option<Seccomp>) -> Launch {
@@ -136,8 +139,7 @@ impl Place {
     }
 
     fn connection(&self) -> Connection {
-        let binary = Path::new(env!("CARGO_BIN_EXE_tank-shim"));
-        let stream = tank_shim::spawn(binary, &self.dir.join("run")).unwrap();
+        let stream = tank_shim::spawn(&self.program, &self.dir.join("run")).unwrap();
         Connection { stream, decoder: Decoder::default() }
     }
 

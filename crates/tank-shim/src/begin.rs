@@ -21,6 +21,8 @@ pub(crate) struct Inherited {
 /// Begins. The process that was started exits here; its child returns.
 pub(crate) fn begin() -> Result<Inherited, Errno> {
     syscall::close_inherited()?;
+    // It is executed by the number of a descriptor, which nobody knows it by.
+    rustix::thread::set_name(c"tank-shim")?;
     let pid_namespace = become_first_process();
     syscall::reset_signals();
     rustix::process::umask(Mode::from_raw_mode(0o077));

@@ -6,36 +6,55 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::FlockOperation;
 
-/// Starts the shim `binary` for a run directory that exists, and returns the
-/// first control connection, in blocking mode. The shim's `hello` is the first
-/// frame on it.
+use crate::Program;
+
+/// Starts a shim for a run directory that exists, and returns the first control
+/// connection, in blocking mode. The shim's `hello` is the first frame on it.
 ///
-/// Blocks for about a millisecond: the process that is started makes the shim
-/// as its child and exits, so that the shim belongs to nobody.
+/// Blocks for about a millisecond, until the process that is started has made
+/// the shim.
 ///
 /// # Errors
 ///
 /// `WouldBlock` when another shim holds the directory; else what the operating
 /// system says to opening, locking or executing.
-pub fn spawn(binary: &Path, run_dir: &Path) -> io::Result<UnixStream> {
-    let dir = lock(run_dir)?;
+pub fn spawn(program: &Program, run_dir: &Path) -> io::Result<UnixStream> {
+    let lock = lock(run_dir)?.into();
+    let (control, mut maker) = start(program.command(), run_dir, lock)?;
+    let status = maker.wait()?;
+    if status.success() {
+        Ok(control)
+    } else {
+        Err(io::Error::other(format!("{} did not begin: {status}", program.path().display())))
+    }
+}
+
+/// Starts a shim, by a command without arguments, on a run directory that is
+/// locked. Returns the first control connection, in blocking mode, and the
+/// process that makes the shim as its child and ends, so that the shim belongs
+/// to nobody.
+///
+/// # Errors
+///
+/// What the operating system says to a pair of sockets or to executing.
+pub fn start(
+    mut command: Command,
+    run_dir: &Path,
+    lock: OwnedFd,
+) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let status = Command::new(binary)
+    let maker = command
         .arg(run_dir)
         .env_clear()
         .stdin(OwnedFd::from(theirs))
-        .stdout(dir)
+        .stdout(lock)
         .stderr(Stdio::null())
-        .status()?;
-    if status.success() {
-        Ok(ours)
-    } else {
-        Err(io::Error::other(format!("{} did not begin: {status}", binary.display())))
-    }
+        .spawn()?;
+    Ok((ours, maker))
 }
 
 /// Opens a run directory and locks it. The lock is free once the shim that held

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tank_shim::Program;
 use tank_shim::protocol::ShimCgroup;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
@@ -53,7 +54,7 @@ pub struct Surroundings {
     /// State that does not: a directory a run.
     pub run_dir: PathBuf,
     /// The shim's program.
-    pub shim: PathBuf,
+    pub shim: Rc<Program>,
     /// Where pods live in the cgroup trees.
     pub cgroups: cgroup::Cgroups,
     /// Where shims move to.

@@ -268,7 +268,7 @@ impl Context {
         std::fs::create_dir_all(&logs).map_err(|error| failed("create", &logs, &error))?;
         let lock = run_dir::create(&dir).map_err(|error| failed("create", &dir, &error))?;
         let shim = Shim::spawn(&surroundings.shim, &dir, lock)
-            .map_err(|error| failed("spawn", &surroundings.shim, &error))?;
+            .map_err(|error| failed("spawn", surroundings.shim.path(), &error))?;
         leftover::record(&dir, shim.pid()).map_err(|error| failed("write", &dir, &error))?;
         Ok(shim)
     }

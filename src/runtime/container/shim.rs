@@ -7,11 +7,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tank_shim::Program;
 use tank_shim::frame::{Decoder, encode};
 use tank_shim::protocol::{FromShim, SOCKET_FILE, ToShim};
 use tokio::io::unix::AsyncFd;
@@ -32,17 +31,10 @@ pub(super) struct Shim {
 impl Shim {
     /// Starts a shim on a locked run directory, which keeps the lock. Until the
     /// shim has greeted, [`Self::kill`] reaches the process that makes it.
-    pub(super) fn spawn(program: &Path, dir: &Path, lock: OwnedFd) -> io::Result<Self> {
-        let (ours, theirs) = StdUnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let starter = Command::new(program)
-            .arg(dir)
-            .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(lock))
-            .stderr(Stdio::null())
-            .spawn()?;
-        Self::new(UnixStream::from_std(ours)?, Pid::from_child(&starter))
+    pub(super) fn spawn(program: &Program, dir: &Path, lock: OwnedFd) -> io::Result<Self> {
+        let (control, maker) = tank_shim::spawn::start(program.command(), dir, lock)?;
+        control.set_nonblocking(true)?;
+        Self::new(UnixStream::from_std(control)?, Pid::from_child(&maker))
     }
 
     /// Connects to a shim that somebody else has started. The directory's

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use tank_shim::protocol::{Exit, Join, Network, ToShim};
 
-use crate::scene::{path_string, scene};
+use crate::scene::{SHIM, path_string, scene, sealed};
 
 /// The first process's `/proc/self/status` as text.
 const STATUS: [&str; 2] = ["/bin/cat", "/proc/self/status"];
@@ -120,13 +120,11 @@ fn signals_are_as_new() {
     let scene = scene!("signals_are_as_new");
     // The virtual machine above ignores some of these.
     let binary = scene.dir.join("deaf");
-    let script = format!(
-        "#!/bin/sh\ntrap '' HUP INT PIPE TERM CHLD USR1 FPE\nexec {} \"$@\"\n",
-        env!("CARGO_BIN_EXE_tank-shim")
-    );
+    let script =
+        format!("#!/bin/sh\ntrap '' HUP INT PIPE TERM CHLD USR1 FPE\nexec {SHIM} \"$@\"\n");
     fs::write(&binary, script).unwrap();
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut shim = scene.shim_of(&binary);
+    let mut shim = scene.shim_of(&sealed(&binary));
     shim.send(&ToShim::Launch(Box::new(scene.pod(&STATUS))));
     shim.expect_launched();
     assert_eq!(shim.expect_exited().exit, Exit::Exited(0));

@@ -8,11 +8,13 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use tank_shim::Program;
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
     Cgroup, Container, Exit, ExitRecord, Failure, FromShim, Hello, Join, Launch, Launched, Log,
@@ -21,6 +23,9 @@ use tank_shim::protocol::{
 
 /// Longer than anything here takes on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program under test.
+pub(crate) const SHIM: &str = env!("CARGO_BIN_EXE_tank-shim");
 
 static SCENES: AtomicU32 = AtomicU32::new(0);
 
@@ -125,12 +130,22 @@ impl Scene {
 
     /// A shim in the run directory that has said hello.
     pub(crate) fn shim(&self) -> Shim {
-        self.shim_of(Path::new(env!("CARGO_BIN_EXE_tank-shim")))
+        static PROGRAM: LazyLock<Program> = LazyLock::new(|| sealed(Path::new(SHIM)));
+        self.shim_of(&PROGRAM)
     }
 
     /// A shim that is started through some program.
-    pub(crate) fn shim_of(&self, binary: &Path) -> Shim {
-        Shim::greeted(tank_shim::spawn(binary, &self.run_dir()).unwrap())
+    pub(crate) fn shim_of(&self, program: &Program) -> Shim {
+        Shim::greeted(tank_shim::spawn(program, &self.run_dir()).unwrap())
+    }
+
+    /// A shim that is executed from a file, as none should be.
+    pub(crate) fn unsealed_shim_of(&self, binary: &Path) -> Shim {
+        let lock = tank_shim::spawn::lock(&self.run_dir()).unwrap().into();
+        let command = Command::new(binary);
+        let (control, mut maker) = tank_shim::spawn::start(command, &self.run_dir(), lock).unwrap();
+        assert!(maker.wait().unwrap().success());
+        Shim::greeted(control)
     }
 
     /// One more connection to the shim.
@@ -210,6 +225,11 @@ impl Drop for Scene {
             }
         }
     }
+}
+
+/// A program as shims are executed from it.
+pub(crate) fn sealed(path: &Path) -> Program {
+    Program::seal(path).unwrap()
 }
 
 /// One control connection.
