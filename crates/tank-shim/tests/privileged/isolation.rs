@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use tank_shim::protocol::{Exit, Join, Network, ToShim};
+use tank_shim::protocol::{Exit, Join, Network, Step, ToShim};
 
 use crate::scene::{SHIM, path_string, scene, sealed};
 
@@ -210,16 +210,27 @@ fn a_working_directory_is_made_inside_even_through_a_link() {
     assert!(!scene.run_dir().join("new").exists());
 }
 
+/// CVE-2019-19921, CVE-2023-27561 and CVE-2023-28642: what is mounted goes
+/// elsewhere, and what is to be masked is not where it is looked for.
 #[test]
-fn a_mount_point_that_is_a_link_is_refused() {
-    let scene = scene!("a_mount_point_that_is_a_link_is_refused");
-    for (name, step) in [("proc", "MountProc"), ("sys", "MountSys"), ("dev", "MountDev")] {
-        let link = scene.rootfs().join(name);
-        symlink("/bin", &link).unwrap();
-        let failure = scene.failure_of(&scene.script("exit 0"));
-        assert_eq!(format!("{:?}", failure.step), step);
-        assert_eq!((failure.object, failure.errno), (format!("/{name}"), libc::ELOOP));
-        fs::remove_file(link).unwrap();
+fn a_mount_point_that_is_no_directory_is_refused() {
+    let scene = scene!("a_mount_point_that_is_no_directory_is_refused");
+    for (name, step) in
+        [("proc", Step::MountProc), ("sys", Step::MountSys), ("dev", Step::MountDev)]
+    {
+        let path = scene.rootfs().join(name);
+        let refused = |errno| {
+            let failure = scene.failure_of(&scene.script("exit 0"));
+            let found = (failure.step, failure.object, failure.errno);
+            assert_eq!(found, (step, format!("/{name}"), errno));
+            fs::remove_file(&path).unwrap();
+        };
+        for target in ["/bin", "/none", "/proc", "../../../.."] {
+            symlink(target, &path).unwrap();
+            refused(libc::ELOOP);
+        }
+        fs::write(&path, "").unwrap();
+        refused(libc::ENOTDIR);
     }
 }
 

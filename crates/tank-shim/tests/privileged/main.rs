@@ -1,6 +1,7 @@
 //! A shim with real containers. Needs root; without it each test says that it
 //! was skipped.
 
+mod attacks;
 mod control;
 mod ending;
 mod failures;
