@@ -577,6 +577,51 @@ fn a_pod_that_is_stuck_in_its_start_holds_up_nobody_and_can_be_deleted() {
 }
 
 #[test]
+fn shims_go_on_from_the_program_that_there_was_at_the_start() {
+    let Some(machine) = Machine::new("a replaced shim") else { return };
+    let (shim, other) = (machine.dir.path().join("shim"), machine.dir.path().join("other"));
+    let built = Path::new(env!("CARGO_BIN_EXE_tank")).with_file_name("tank-shim");
+    std::fs::copy(built, &shim).expect("ours");
+    let machine = machine.with(&["--shim", &shim.display().to_string()]);
+    let mut port = machine.port();
+    std::fs::copy("/bin/false", &other).expect("ours");
+    std::fs::rename(&other, &shim).expect("ours");
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host_pid(&mut port, "web")));
+    let status = status.expect("it lives");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).expect("a parent");
+    let tells = |file: &str| std::fs::read_to_string(format!("/proc/{parent}/{file}"));
+    assert_eq!(tells("comm").expect("it lives"), "tank-shim\n");
+    let command = format!("tank-shim\0{}\0", machine.run_dir("web").display());
+    assert_eq!(tells("cmdline").expect("it lives"), command);
+    let program = std::fs::read_link(format!("/proc/{parent}/exe")).expect("it lives");
+    assert_eq!(program, Path::new("/memfd:tank-shim (deleted)"));
+}
+
+#[test]
+fn a_shim_that_cannot_be_executed_is_named_at_the_start() {
+    if !is_root("wrong shims") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("data.txt"), "no program").expect("ours");
+    for (name, words) in [("none", "no such file or directory"), ("data.txt", "permission denied")]
+    {
+        let shim = path(name);
+        let dirs = ["--data-dir", &path("data"), "--run-dir", &path("run")];
+        let (exit, error) = refused(&[&dirs[..], &["--shim", &shim]].concat());
+        assert_eq!((exit, code(&error).as_str()), (2, "bad_option"));
+        assert_eq!(
+            (place(&error, "option"), place(&error, "path")),
+            ("shim".to_owned(), shim.clone())
+        );
+        assert_eq!(message(&error), format!("seal a copy of {shim}: {words}"));
+    }
+}
+
+#[test]
 fn two_programs_cannot_share_a_run_directory() {
     let Some(machine) = Machine::new("shared run directory") else { return };
     let port = machine.port();
