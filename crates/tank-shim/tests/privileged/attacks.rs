@@ -47,7 +47,7 @@ fn confined(scene: &Scene, argv: &[&str]) -> Launch {
         Seccomp { flags: filter.flags, program: Bytes(filter.program) }
     });
     let mut pod = scene.pod(argv);
-    pod.container.seccomp = Some(DEFAULT.clone());
+    pod.containers[0].seccomp = Some(DEFAULT.clone());
     pod
 }
 
@@ -59,9 +59,9 @@ fn confined_script(scene: &Scene, script: &str) -> Launch {
 
 /// The same pod as one that can take over the machine.
 fn unconfined(mut pod: Launch) -> Launch {
-    pod.container.seccomp = None;
-    pod.container.privileged = true;
-    pod.container.capabilities = u64::MAX;
+    pod.containers[0].seccomp = None;
+    pod.containers[0].privileged = true;
+    pod.containers[0].capabilities = u64::MAX;
     pod
 }
 
@@ -96,7 +96,7 @@ fn failure_under(scene: &Scene, program: &Program, pod: &Launch) -> Failure {
             shim.expect_end();
             failure
         }
-        other => panic!("{:?}: {other:?}", pod.container),
+        other => panic!("{:?}: {other:?}", pod.containers),
     }
 }
 
@@ -221,7 +221,7 @@ fn cve_2019_5736_a_command_that_is_the_shims_program_runs_nothing_of_it() {
         assert_eq!((failure.step, failure.errno), (Step::FindInterpreter, libc::ENOENT));
         // And for a user it is not even a program.
         let mut pod = confined(&scene, &[command]);
-        (pod.container.uid, pod.container.gid) = (1000, 1000);
+        (pod.containers[0].uid, pod.containers[0].gid) = (1000, 1000);
         let failure = scene.failure_of(&pod);
         assert_eq!((failure.step, failure.errno), (Step::Exec, libc::EACCES));
     }
@@ -238,7 +238,7 @@ fn cve_2024_21626_no_descriptor_is_a_working_directory_or_a_way_to_a_command() {
         let link = format!("/proc/self/fd/{number}");
         for below in ["", "/../../../..", "/new"] {
             let mut pod = confined(&scene, &["/bin/true"]);
-            pod.container.working_dir = format!("{link}{below}");
+            pod.containers[0].working_dir = format!("{link}{below}");
             let failure = failure_under(&scene, &program, &pod);
             let is_refused = matches!(failure.step, Step::EnterWorkingDir | Step::MakeWorkingDir)
                 && matches!(failure.errno, libc::ENOENT | libc::ENOTDIR);
@@ -397,7 +397,7 @@ fn cve_2025_52881_what_is_written_to_proc_is_written_to_the_kernels() {
     fs::write(own.join("oom_score_adj"), "the image's").unwrap();
     symlink(&prey.dir, scene.rootfs().join("proc/self")).unwrap();
     let mut pod = confined(&scene, &["/bin/cat", "/proc/self/oom_score_adj"]);
-    pod.container.oom_score_adj = Some(321);
+    pod.containers[0].oom_score_adj = Some(321);
     assert_eq!(scene.output_of_pod(&pod), "321\n");
     prey.is_unharmed();
     assert_eq!(fs::read_to_string(own.join("oom_score_adj")).unwrap(), "the image's");
@@ -444,7 +444,7 @@ fn cve_2022_24769_nothing_is_inherited_of_the_capabilities_of_who_starts_a_shim(
         let own = fs::read_to_string(format!("/proc/{}/status", shim.hello.pid)).unwrap();
         assert!(own.contains("CapInh:\t0000000000002001"), "{own}");
         let mut pod = confined(&scene, &["/bin/grep", "-E", "Cap(Inh|Amb)", "/proc/self/status"]);
-        pod.container.uid = uid;
+        pod.containers[0].uid = uid;
         shim.send(&ToShim::Launch(Box::new(pod)));
         shim.expect_launched();
         assert_eq!(shim.expect_exited().exit, Exit::Exited(0));
@@ -468,7 +468,7 @@ fn what_proc_tells_of_the_first_process_is_the_containers() {
         echo /proc/[0-9]*";
     for uid in [0, 1000] {
         let mut pod = confined_script(&scene, script);
-        pod.container.uid = uid;
+        pod.containers[0].uid = uid;
         let expected = "/bin/busybox\n/\n/\n1\n/bin/busybox\n/\n/\n1\nPATH=/bin\n/proc/1\n";
         assert_eq!(scene.output_of_pod(&pod), expected, "{uid}");
         fs::remove_file(scene.log_path()).unwrap();
