@@ -1,6 +1,8 @@
 //! `tank port` with real containers: what becomes of runs when the program or
 //! its client dies, and how failures to start are told. Needs root.
 
+#[path = "containers/first_process.rs"]
+mod first_process;
 #[path = "containers/pods.rs"]
 mod pods;
 mod support;
@@ -335,16 +337,12 @@ fn failures_to_start_say_step_object_and_errno() {
 fn what_cannot_run_yet_is_refused_by_field() {
     let Some(machine) = Machine::new("unsupported") else { return };
     let mut port = machine.port();
-    let spec = machine.pod("web", "true", "");
     let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
     let container = |rest: &str| machine.pod("web", "true", rest);
     let pod = |rest: &str| spec.replacen("#{", &format!("#{{{rest}, "), 1);
     let init = "[#{name => <<\"i\">>, image => <<\"a\">>}]";
     for (spec, field) in [
         (image, "containers[0].image"),
-        (container(", tty => true"), "containers[0].tty"),
-        (container(", pre_stop => [<<\"true\">>]"), "containers[0].pre_stop"),
-        (container(", init => true"), "containers[0].init"),
         (pod(&format!("init_containers => {init}")), "init_containers[0].image"),
         (pod("userns => auto"), "userns"),
         (pod("oci_runtime => <<\"crun\">>"), "oci_runtime"),

@@ -23,6 +23,7 @@ pub(crate) fn begin() -> Result<Inherited, Errno> {
     syscall::close_inherited()?;
     // It is executed by the number of a descriptor, which nobody knows it by.
     rustix::thread::set_name(c"tank-shim")?;
+    syscall::note_command_line();
     let pid_namespace = become_first_process();
     syscall::reset_signals();
     rustix::process::umask(Mode::from_raw_mode(0o077));

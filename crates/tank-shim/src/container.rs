@@ -1,34 +1,46 @@
 //! One container of a pod, from its clone to its end: how far its launch came,
 //! its output, its stop. It decides nothing about the others.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use tank_shim::protocol::{self, Adjustment, Exit, Failure, Role, Step, StopPlan};
+use tank_shim::protocol::{self, Adjustment, Exit, Failure, PreStopFailed, Role, Step};
 
 use crate::cgroup::Cgroups;
-use crate::launch::{self, Launching, Report};
+use crate::hook::Hook;
+use crate::launch::{self, Launching, Output, Report};
 use crate::log::{Log, Stream};
 use crate::pod_volumes::PodVolume;
-use crate::process::FirstProcess;
+use crate::process::Process;
 
 /// How whatever was killed ends.
 const KILLED: Exit = Exit::Signaled(libc::SIGKILL);
 
 /// How many descriptors a container is waited for by.
-pub(crate) const SOURCES: usize = 4;
+pub(crate) const SOURCES: usize = 8;
 
 /// A container with a first process.
 pub(crate) struct Container {
-    name: String,
-    role: Role,
-    process: FirstProcess,
+    /// As it was asked for.
+    wanted: protocol::Container,
+    process: Process,
     launch: Progress,
     cgroups: Cgroups,
     log: Log,
     streams: [Stream; 2],
-    stop: StopPlan,
+    /// Where a terminal comes from, until it has.
+    terminal: Option<OwnedFd>,
+    farewell: Farewell,
     kill_at_ms: Option<u64>,
     is_killed: bool,
+}
+
+/// How far a stop has come.
+enum Farewell {
+    NotYet,
+    /// Its `pre_stop` runs.
+    Preparing(Box<Hook>),
+    /// It has been asked to end.
+    Said,
 }
 
 /// How far a launch has come.
@@ -49,41 +61,49 @@ pub(crate) enum End {
 impl Container {
     /// Clones the first process, or undoes everything.
     pub(crate) fn begin(
-        wanted: &protocol::Container,
+        wanted: protocol::Container,
         volumes: &[PodVolume],
     ) -> Result<Self, Failure> {
-        Self::try_to_begin(wanted, volumes).map_err(|failure| failure.of(&wanted.name))
+        let name = wanted.name.clone();
+        Self::try_to_begin(wanted, volumes).map_err(|failure| failure.of(&name))
     }
 
-    fn try_to_begin(wanted: &protocol::Container, volumes: &[PodVolume]) -> Result<Self, Failure> {
+    fn try_to_begin(wanted: protocol::Container, volumes: &[PodVolume]) -> Result<Self, Failure> {
         let log = Log::open(&wanted.log)
             .map_err(|error| launch::failure_of(Step::OpenLog, wanted.log.path.as_str(), &error))?;
         let mut cgroups = Cgroups::make(&wanted.cgroups)?;
-        let started = launch::start(wanted, volumes).inspect_err(|_| {
+        let started = launch::start(&wanted, volumes).inspect_err(|_| {
             launch::clean(&wanted.name);
             cgroups.remove();
         })?;
-        let [stdout, stderr] = started.output;
+        let (streams, terminal) = match started.output {
+            Output::Pipes([stdout, stderr]) => {
+                ([Stream::new("stdout", stdout), Stream::new("stderr", stderr)], None)
+            }
+            Output::Terminal(socket) => {
+                ([Stream::none("stdout"), Stream::none("stderr")], Some(socket))
+            }
+        };
         Ok(Self {
-            name: wanted.name.clone(),
-            role: wanted.role,
-            process: FirstProcess::new(started.pidfd),
+            wanted,
+            process: Process::new(started.pidfd),
             launch: Progress::UnderWay(Box::new(started.launching)),
             cgroups,
             log,
-            streams: [Stream::new("stdout", stdout), Stream::new("stderr", stderr)],
-            stop: wanted.stop.clone(),
+            streams,
+            terminal,
+            farewell: Farewell::NotYet,
             kill_at_ms: None,
             is_killed: false,
         })
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.wanted.name
     }
 
     pub(crate) fn role(&self) -> Role {
-        self.role
+        self.wanted.role
     }
 
     pub(crate) fn is_executed(&self) -> bool {
@@ -92,23 +112,28 @@ impl Container {
 
     /// What a client is told of it.
     pub(crate) fn running(&self) -> protocol::RunningContainer {
-        let (name, host_pid) = (self.name.clone(), self.process.host_pid());
-        protocol::RunningContainer { name, role: self.role, host_pid }
+        let (name, host_pid) = (self.wanted.name.clone(), self.process.host_pid());
+        protocol::RunningContainer { name, role: self.wanted.role, host_pid }
     }
 
-    /// What to wait for: a report, a death, output.
+    /// What to wait for: a report, a death, output; and the same of a `pre_stop`.
     pub(crate) fn sources(&self) -> [Option<BorrowedFd<'_>>; SOURCES] {
         let report = match &self.launch {
             Progress::UnderWay(launching) => Some(launching.report()),
             Progress::Executed | Progress::Failed(_) => None,
         };
         let [stdout, stderr] = &self.streams;
-        [report, Some(self.process.pidfd()), stdout.pipe(), stderr.pipe()]
+        let [a, b, c, d] = match &self.farewell {
+            Farewell::Preparing(hook) => hook.sources(),
+            Farewell::NotYet | Farewell::Said => [None; 4],
+        };
+        [report, Some(self.process.pidfd()), stdout.pipe(), stderr.pipe(), a, b, c, d]
     }
 
-    /// Takes what those have to say that are ready.
-    pub(crate) fn hear(&mut self, ready: &[bool]) {
-        let &[report, _, stdout, stderr] = ready else { return };
+    /// Takes what those have to say that are ready. What it complains of, if it
+    /// does.
+    pub(crate) fn hear(&mut self, ready: &[bool]) -> Option<PreStopFailed> {
+        let &[report, _, stdout, stderr, a, b, c, d] = ready else { return None };
         for (stream, is_ready) in self.streams.iter_mut().zip([stdout, stderr]) {
             if is_ready {
                 stream.pump(&mut self.log);
@@ -117,6 +142,16 @@ impl Container {
         if report {
             self.take_report();
         }
+        let Farewell::Preparing(hook) = &mut self.farewell else { return None };
+        let end = hook.hear([a, b, c, d], &mut self.log)?;
+        self.ask();
+        self.complaint(end.err())
+    }
+
+    fn complaint(&self, message: Option<String>) -> Option<PreStopFailed> {
+        // One that is killed cannot help it.
+        let message = message.filter(|_| !self.is_killed)?;
+        Some(PreStopFailed { container: self.wanted.name.clone(), message })
     }
 
     /// Learns whether the workload has been exec'd.
@@ -125,15 +160,28 @@ impl Container {
         match launching.read_report() {
             Report::Pending => {}
             // The child ends by itself; its death is what is waited for.
-            Report::Failed(failure) => self.launch = Progress::Failed(failure.of(&self.name)),
-            Report::Executed => self.launch = Progress::Executed,
+            Report::Failed(failure) => {
+                self.launch = Progress::Failed(failure.of(&self.wanted.name));
+            }
+            Report::Executed => {
+                self.launch = Progress::Executed;
+                self.take_terminal();
+            }
+        }
+    }
+
+    /// The terminal is sent before exec. One that was killed before has none.
+    fn take_terminal(&mut self) {
+        let Some(socket) = self.terminal.take() else { return };
+        if let Ok(terminal) = launch::receive_terminal(&socket) {
+            self.streams[0] = Stream::new("stdout", terminal);
         }
     }
 
     /// Reaps the first process, with which everything in the container is dead.
     /// Says how it ended, if it has.
     pub(crate) fn bury(&mut self, ready: &[bool]) -> Option<End> {
-        let &[_, true, ..] = ready else { return None };
+        let [_, true, ..] = ready else { return None };
         // An error cannot be: the pidfd is ours, and nobody else reaps.
         let exit = self.process.reap().ok().flatten()?;
         for stream in &mut self.streams {
@@ -156,12 +204,41 @@ impl Container {
         if is_ooms { Exit::OutOfMemory } else { exit }
     }
 
-    /// Asks it to end, where it can be asked.
-    pub(crate) fn stop(&mut self, asked_at_ms: u64) {
-        if self.is_executed() && self.process.ask(self.stop.signal) {
-            let kill_at_ms = asked_at_ms.saturating_add(self.stop.grace_ms);
-            self.kill_at_ms = Some(self.kill_at_ms.map_or(kill_at_ms, |at| at.min(kill_at_ms)));
-        } else {
+    /// Asks it to end, after its `pre_stop`, where it can be asked. What it
+    /// complains of, if it does.
+    pub(crate) fn stop(&mut self, asked_at_ms: u64) -> Option<PreStopFailed> {
+        if !self.is_executed() {
+            self.kill();
+            return None;
+        }
+        let kill_at_ms = asked_at_ms.saturating_add(self.wanted.stop.grace_ms);
+        self.kill_at_ms = Some(self.kill_at_ms.map_or(kill_at_ms, |at| at.min(kill_at_ms)));
+        match self.farewell {
+            Farewell::Preparing(_) => None,
+            Farewell::NotYet if !self.wanted.stop.pre_stop.is_empty() => self.prepare(),
+            Farewell::NotYet | Farewell::Said => {
+                self.ask();
+                None
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Option<PreStopFailed> {
+        match Hook::begin(&self.wanted, &self.process) {
+            Ok(hook) => {
+                self.farewell = Farewell::Preparing(Box::new(hook));
+                None
+            }
+            Err(failure) => {
+                self.ask();
+                self.complaint(Some(failure.message))
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        self.farewell = Farewell::Said;
+        if !self.process.ask(self.wanted.stop.signal) {
             self.kill();
         }
     }
@@ -175,7 +252,7 @@ impl Container {
 
     /// How long it may take to stop.
     pub(crate) fn grace_ms(&self) -> u64 {
-        self.stop.grace_ms
+        self.wanted.stop.grace_ms
     }
 
     /// When it is killed, if it is to be.
@@ -191,7 +268,7 @@ impl Container {
 
     /// Changes what can be changed while it lives.
     pub(crate) fn adjust(&mut self, adjustment: &Adjustment) -> Result<(), Failure> {
-        self.stop = adjustment.stop.clone();
-        self.cgroups.limit(&adjustment.cgroups).map_err(|failure| failure.of(&self.name))
+        self.wanted.stop = adjustment.stop.clone();
+        self.cgroups.limit(&adjustment.cgroups).map_err(|failure| failure.of(&self.wanted.name))
     }
 }

@@ -31,6 +31,11 @@ impl Stream {
         Self { name, pipe: Some(pipe), line: Vec::new() }
     }
 
+    /// A stream of which there is none.
+    pub(crate) fn none(name: &'static str) -> Self {
+        Self { name, pipe: None, line: Vec::new() }
+    }
+
     /// The pipe, until its end.
     pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)

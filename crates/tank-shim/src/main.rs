@@ -6,6 +6,7 @@ mod cgroup;
 mod container;
 mod control;
 mod deadline;
+mod hook;
 mod launch;
 mod log;
 mod namespaces;

@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    self, Adjustment, Exit, ExitRecord, Failure, Launch, LaunchingRun, Role, RunningContainer,
-    RunningRun, State, Step,
+    self, Adjustment, Exit, ExitRecord, Failure, Launch, LaunchingRun, PreStopFailed, Role,
+    RunningContainer, RunningRun, State, Step,
 };
 
 use crate::cgroup::{Cgroups, Move};
@@ -39,6 +39,7 @@ pub(crate) struct Pod {
     is_stopping: bool,
     are_sidecars_asked: bool,
     end: Option<End>,
+    complaints: Vec<PreStopFailed>,
 }
 
 /// Why a pod is over. The first reason counts.
@@ -74,6 +75,7 @@ impl Pod {
             is_stopping: false,
             are_sidecars_asked: false,
             end: None,
+            complaints: Vec::new(),
         })
     }
 
@@ -85,7 +87,13 @@ impl Pod {
     /// Takes what those sources have to say that are ready.
     pub(crate) fn hear(&mut self, ready: &[bool]) {
         let ready = ready.chunks(container::SOURCES);
-        self.containers.iter_mut().zip(ready).for_each(|(container, ready)| container.hear(ready));
+        let heard = self.containers.iter_mut().zip(ready);
+        self.complaints.extend(heard.filter_map(|(container, ready)| container.hear(ready)));
+    }
+
+    /// What containers have complained of since the last time.
+    pub(crate) fn take_complaints(&mut self) -> Vec<PreStopFailed> {
+        std::mem::take(&mut self.complaints)
     }
 
     /// Buries the dead, by the same sources.
@@ -140,7 +148,8 @@ impl Pod {
             && self.containers.iter().all(|container| container.role() == Role::Sidecar)
         {
             self.are_sidecars_asked = true;
-            self.containers.iter_mut().for_each(|sidecar| sidecar.stop(now_ms));
+            let sidecars = self.containers.iter_mut();
+            self.complaints.extend(sidecars.filter_map(|sidecar| sidecar.stop(now_ms)));
         }
         let is_new = !self.is_launched
             && !self.is_ending()
@@ -173,7 +182,7 @@ impl Pod {
 
     fn launch_next(&mut self) {
         let Some(next) = self.waiting.pop_front() else { return };
-        match Container::begin(&next, &self.volumes) {
+        match Container::begin(next, &self.volumes) {
             Ok(container) => self.containers.push(container),
             Err(failure) => self.fail(failure),
         }
@@ -183,11 +192,8 @@ impl Pod {
     /// latest.
     pub(crate) fn stop(&mut self, asked_at_ms: u64) -> u64 {
         self.is_stopping = true;
-        for container in &mut self.containers {
-            if container.role() != Role::Sidecar {
-                container.stop(asked_at_ms);
-            }
-        }
+        let others = self.containers.iter_mut().filter(|each| each.role() != Role::Sidecar);
+        self.complaints.extend(others.filter_map(|container| container.stop(asked_at_ms)));
         let grace_ms = |is_sidecar: bool| {
             let of_kind = |each: &&Container| (each.role() == Role::Sidecar) == is_sidecar;
             self.containers.iter().filter(of_kind).map(Container::grace_ms).max().unwrap_or(0)

@@ -1,5 +1,5 @@
-//! The container's first process, by its pidfd: signals, what it catches, how
-//! it ended. Never a bare pid.
+//! A process of a container's, by its pidfd: signals, what it catches, how it
+//! ended. Never a bare pid.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,21 +10,23 @@ use tank_shim::protocol::Exit;
 
 use crate::syscall;
 
-/// The first process of a container, which takes all others with it.
+/// A child of the shim's: the first process of a container, which takes all
+/// others with it, or a further one.
 #[derive(Debug)]
-pub(crate) struct FirstProcess {
+pub(crate) struct Process {
     pidfd: OwnedFd,
     host_pid: i32,
 }
 
-impl FirstProcess {
+impl Process {
     /// A process that lives, or is not reaped yet.
     pub(crate) fn new(pidfd: OwnedFd) -> Self {
         let host_pid = host_pid(&pidfd).unwrap_or(0);
         Self { pidfd, host_pid }
     }
 
-    /// Readable once the process and all of its pid namespace are dead.
+    /// Readable once the process is dead, and if it is the first one, all of its
+    /// pid namespace.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
@@ -34,7 +36,7 @@ impl FirstProcess {
         self.host_pid
     }
 
-    /// Kills it, and with it everything in its pid namespace.
+    /// Kills it; a first one with everything in its pid namespace.
     pub(crate) fn kill(&self) {
         // It fails only when the process is dead already.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -46,9 +48,13 @@ impl FirstProcess {
         self.is_open_to(number) && syscall::send_signal(self.pidfd(), number).is_ok()
     }
 
+    /// Any of its threads will do.
     fn is_open_to(&self, number: i32) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.host_pid));
-        status.is_ok_and(|status| catches(&status, number))
+        let threads = fs::read_dir(format!("/proc/{}/task", self.host_pid));
+        threads.into_iter().flatten().flatten().any(|thread| {
+            let read = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+            catches(&read("status"), number) || waits_for_signals(&read("syscall"))
+        })
     }
 
     /// Reaps it; `None` while it lives.
@@ -80,6 +86,18 @@ fn catches(status: &str, signal: i32) -> bool {
     has("SigCgt:") || has("SigBlk:")
 }
 
+/// Whether a thread's `syscall` file of `/proc` (proc_pid_syscall(5)) tells of a
+/// wait for signals, as those inits do that images bring along: what they wait for
+/// is not shown as blocked meanwhile.
+fn waits_for_signals(syscall: &str) -> bool {
+    /// The numbers of 32-bit programs on x86, with times of 32 and of 64 bits.
+    const OF_32_BITS: [libc::c_long; 2] = [177, 421];
+    let number = syscall.split(' ').next().and_then(|number| number.trim().parse().ok());
+    number.is_some_and(|number: libc::c_long| {
+        number == libc::SYS_rt_sigtimedwait || OF_32_BITS.contains(&number)
+    })
+}
+
 /// The pid that the host's `/proc` shows for a pidfd.
 fn host_pid(pidfd: &OwnedFd) -> Option<i32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
@@ -109,5 +127,16 @@ mod tests {
         assert!(!catches(STATUS, 0));
         assert!(!catches(STATUS, 65));
         assert!(!catches("", 15));
+    }
+
+    #[test]
+    fn who_waits_for_signals_is_told_from_who_does_something_else() {
+        let line =
+            format!("{} 0x7ffc 0x0 0x0 0x8 0x0 0x0 0x7ffc 0x7f1b", libc::SYS_rt_sigtimedwait);
+        assert!(waits_for_signals(&line));
+        assert!(waits_for_signals("421 0x7ffc 0x0 0x0 0x8 0x0 0x0 0x7ffc 0x7f1b"));
+        for other in ["running\n", "230 0x0 0x0", "-1 0x7ffc 0x7f1b", ""] {
+            assert!(!waits_for_signals(other), "{other}");
+        }
     }
 }

@@ -41,6 +41,8 @@ pub enum FromShim {
     Failed(Failure),
     /// A stop has begun.
     Stopping(Stopping),
+    /// A container's `pre_stop` could not be run to success. Its stop goes on.
+    PreStopFailed(PreStopFailed),
     /// All is adjusted; or not all of it, and this is why.
     Adjusted(Option<Failure>),
     /// The pod is over and everything of it is gone; the shim exits. The same
@@ -167,6 +169,12 @@ pub struct Container {
     /// What it may ask of the kernel; anything when absent.
     #[serde(default)]
     pub seccomp: Option<Seccomp>,
+    /// Whether an init is its first process, which reaps and hands signals on.
+    #[serde(default)]
+    pub init: bool,
+    /// Whether its standard streams are a terminal.
+    #[serde(default)]
+    pub tty: bool,
     /// Whether its root is for reading only.
     #[serde(default)]
     pub read_only: bool,
@@ -200,6 +208,8 @@ impl Container {
             stop: StopPlan::default(),
             capabilities: DEFAULT_CAPABILITIES,
             seccomp: None,
+            init: false,
+            tty: false,
             read_only: false,
             privileged: false,
         }
@@ -230,12 +240,15 @@ pub struct StopPlan {
     pub signal: i32,
     /// How long it may take from when the stop was asked for until it is killed.
     pub grace_ms: u64,
+    /// A command to run in the container before the signal; none when empty.
+    #[serde(default)]
+    pub pre_stop: Vec<String>,
 }
 
 /// SIGTERM, and ten seconds.
 impl Default for StopPlan {
     fn default() -> Self {
-        Self { signal: 15, grace_ms: 10_000 }
+        Self { signal: 15, grace_ms: 10_000, pre_stop: Vec::new() }
     }
 }
 
@@ -363,6 +376,15 @@ pub struct Stop {
 pub struct Stopping {
     /// When all are dead at the latest, by all their graces: boot clock, milliseconds.
     pub dead_by_ms: u64,
+}
+
+/// A `pre_stop` that did not help.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreStopFailed {
+    /// The container's name.
+    pub container: String,
+    /// How: `exited with status 1`.
+    pub message: String,
 }
 
 /// A stop that is due later.
@@ -581,6 +603,10 @@ steps! {
     MakeMountTarget => "make mount target",
     /// A volume cannot be mounted.
     MountVolume => "mount volume on",
+    /// A further process cannot enter the namespaces of a container that lives.
+    EnterContainer => "enter the namespaces of",
+    /// The terminal cannot be made.
+    SetUpTerminal => "set up the terminal on",
     /// Standard input, output or error cannot be set up.
     SetUpStdio => "set up",
     /// The working directory cannot be made.

@@ -191,6 +191,9 @@ impl Supervisor {
             self.control.send(&FromShim::Launched(Launched { containers }));
             pod.settle();
         }
+        for complaint in pod.take_complaints() {
+            self.control.send(&FromShim::PreStopFailed(complaint));
+        }
         if pod.is_over() {
             let Stage::Live(pod) = std::mem::replace(&mut self.stage, Stage::Over) else {
                 unreachable!("it has just been live");

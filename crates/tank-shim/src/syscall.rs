@@ -5,6 +5,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
@@ -68,6 +69,35 @@ pub(crate) fn clone(
     }
     // SAFETY: clone3 succeeded, so it stored a new descriptor that nobody else owns.
     Ok(Cloned::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Which side of a fork one is on.
+pub(crate) enum Forked {
+    /// The parent, with the child's pid.
+    Parent(i32),
+    /// The child. It must never return into its parent's loop.
+    Child,
+}
+
+/// Forks, by a call that seccomp profiles let pass.
+pub(crate) fn fork() -> Result<Forked, Errno> {
+    fork_with(libc::SIGCHLD)
+}
+
+/// Forks a brother: its parent is the caller's.
+pub(crate) fn fork_brother() -> Result<Forked, Errno> {
+    fork_with(libc::CLONE_PARENT | libc::SIGCHLD)
+}
+
+fn fork_with(flags: libc::c_int) -> Result<Forked, Errno> {
+    // SAFETY: without CLONE_VM the child runs on a copy of this memory, and the
+    // caller is the only thread of its process. The stack and the ids are null, in
+    // whichever order a machine has them.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    Ok(match i32::try_from(pid).unwrap_or_default() {
+        0 => Forked::Child,
+        pid => Forked::Parent(pid),
+    })
 }
 
 /// Ends the process at once: no destructors, no exit handlers.
@@ -146,6 +176,116 @@ pub(crate) fn reset_signals() {
             MASK_BYTES,
         )
     };
+}
+
+/// Blocks every signal that can be.
+pub(crate) fn block_signals() {
+    const MASK_BYTES: usize = 8;
+    let all = u64::MAX;
+    // SAFETY: the kernel reads a mask of 8 bytes and writes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            ptr::null::<u8>(),
+            MASK_BYTES,
+        )
+    };
+}
+
+/// Waits for a signal that is blocked, and takes it.
+pub(crate) fn wait_for_signal() -> Result<i32, Errno> {
+    const MASK_BYTES: usize = 8;
+    let all = u64::MAX;
+    // SAFETY: the kernel reads a mask of 8 bytes; without a place for its
+    // information and without a time it writes and reads nothing else.
+    let signal = check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const all,
+            ptr::null::<u8>(),
+            ptr::null::<u8>(),
+            MASK_BYTES,
+        )
+    })?;
+    Ok(i32::try_from(signal).unwrap_or_default())
+}
+
+/// Sends a signal by its number to a child that is not reaped yet.
+pub(crate) fn send_signal_to(child: i32, number: i32) -> Result<(), Errno> {
+    // SAFETY: kill takes two integers.
+    check(unsafe { libc::syscall(libc::SYS_kill, child, number) }).map(drop)
+}
+
+/// Reaps any child that is dead: its pid and its status. `None` when none is.
+pub(crate) fn reap_any() -> Result<Option<(i32, i32)>, Errno> {
+    wait4(-1, libc::WNOHANG)
+}
+
+/// Waits for the end of a child, and reaps it.
+pub(crate) fn wait_for_child(pid: i32) -> Result<i32, Errno> {
+    loop {
+        match wait4(pid, 0) {
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn wait4(pid: i32, options: libc::c_int) -> Result<Option<(i32, i32)>, Errno> {
+    let mut status = 0_i32;
+    // SAFETY: the kernel writes a status, which outlives the call, and no usage.
+    let found = check(unsafe {
+        libc::syscall(libc::SYS_wait4, pid, &raw mut status, options, ptr::null::<u8>())
+    })?;
+    let pid = i32::try_from(found).unwrap_or_default();
+    Ok((pid != 0).then_some((pid, status)))
+}
+
+/// How many bytes the command line has, as the kernel laid it out.
+static COMMAND_LINE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes how long the command line is, for [`hide_self`].
+pub(crate) fn note_command_line() {
+    let bytes = std::env::args_os().map(|word| word.len() + 1).sum();
+    COMMAND_LINE_BYTES.store(bytes, Ordering::Relaxed);
+}
+
+/// Takes a name, loses the command line and what tells of it in `/proc`, and lets
+/// no process look into this one that could not look into any.
+pub(crate) fn hide_self(name: &CStr) {
+    unsafe extern "C" {
+        /// The first word of the command line, in the memory that the kernel shows.
+        static program_invocation_name: *mut c_char;
+    }
+    let length = COMMAND_LINE_BYTES.load(Ordering::Relaxed);
+    let shown = name.to_bytes().len().min(length.saturating_sub(1));
+    // SAFETY: the words of a command line lie one behind the other from the first
+    // on, in memory of this process that is its own to write; nobody holds a
+    // reference into it, for those whom it is given have copies.
+    unsafe {
+        let command_line = program_invocation_name.cast::<u8>();
+        ptr::write_bytes(command_line, 0, length);
+        ptr::copy_nonoverlapping(name.as_ptr().cast::<u8>(), command_line, shown);
+    }
+    // SAFETY: both take integers or a C string, and write nothing.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+    }
+}
+
+/// Lets no process look into this one that could not look into any.
+pub(crate) fn forbid_looks() {
+    // SAFETY: it takes integers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+}
+
+/// Closes every descriptor, in a process that has no use for any.
+pub(crate) fn close_all() {
+    let _ = close_range(0, libc::c_uint::MAX);
 }
 
 /// Closes every descriptor from 3 on, in a process that has just begun.

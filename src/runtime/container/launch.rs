@@ -74,6 +74,7 @@ fn stop_plan(surroundings: &Surroundings, spec: &ContainerSpec) -> StopPlan {
     StopPlan {
         signal: spec.stop.signal.map_or(Signal::TERM.as_raw(), StopSignal::number),
         grace_ms: spec.stop.grace_ms.unwrap_or(surroundings.stop_grace_ms),
+        pre_stop: spec.stop.pre_stop.clone(),
     }
 }
 
@@ -163,6 +164,8 @@ async fn container(
             std::fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default()
         }),
         stop: stop_plan(surroundings, spec),
+        init: spec.init,
+        tty: spec.tty,
         capabilities,
         seccomp,
         read_only: confinement.read_only,
@@ -235,8 +238,10 @@ fn names(path: &str) -> impl Iterator<Item = &str> {
 
 /// The environment from nothing: what a login would set, then the spec's own.
 fn environment(spec: &ContainerSpec, home: Option<&str>) -> Vec<String> {
+    let terminal = spec.tty.then_some(("TERM", "xterm"));
     let defaults = [("PATH", PATH_DEFAULT), ("HOME", home.unwrap_or("/"))];
-    let missing = defaults.iter().filter(|(key, _)| !spec.env.contains_key(*key));
+    let defaults = defaults.into_iter().chain(terminal);
+    let missing = defaults.filter(|(key, _)| !spec.env.contains_key(*key));
     let defaults = missing.map(|(key, value)| format!("{key}={value}"));
     defaults.chain(spec.env.iter().map(|(key, value)| format!("{key}={value}"))).collect()
 }

@@ -115,7 +115,7 @@ async fn greet(dir: &OwnedFd) -> io::Result<(Shim, Option<Incarnation>)> {
                 // The greeting had the number: ask again.
                 shim = connect(dir).await?;
             }
-            Some(FromShim::Adjusted(_) | FromShim::Stopping(_)) => {}
+            Some(FromShim::Adjusted(_) | FromShim::Stopping(_) | FromShim::PreStopFailed(_)) => {}
             Some(FromShim::Failed(_) | FromShim::Exited(_)) | None => return Ok((shim, None)),
         }
     }

@@ -258,15 +258,6 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
                 return unsupported(&format!("mounts[{index}].path"), what);
             }
         }
-        if container.tty {
-            return unsupported("tty", "terminals cannot be attached yet");
-        }
-        if !container.stop.pre_stop.is_empty() {
-            return unsupported("pre_stop", "nothing can run before a stop yet");
-        }
-        if container.init {
-            return unsupported("init", "there is no init yet");
-        }
     }
     Ok(())
 }

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tank_shim::protocol::{
-    self as shim_protocol, ExitRecord, FromShim, Launched, Role, RunUntil, RunningContainer, ToShim,
+    self as shim_protocol, ExitRecord, FromShim, Launched, PreStopFailed, Role, RunUntil,
+    RunningContainer, ToShim,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -122,6 +123,7 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
                 Ok(Some(FromShim::Exited(record))) => break Some(record),
                 Ok(Some(FromShim::Adjusted(failure))) => context.shim_adjusted(failure, &mut asked),
                 Ok(Some(FromShim::Stopping(stopping))) => asked.be_patient(stopping.dead_by_ms),
+                Ok(Some(FromShim::PreStopFailed(failed))) => context.complain(&failed),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break None,
             },
@@ -285,7 +287,12 @@ impl Context {
         let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
         loop {
             match shim.recv().await {
-                Ok(Some(FromShim::Hello(_) | FromShim::Adjusted(_) | FromShim::Stopping(_))) => {}
+                Ok(Some(
+                    FromShim::Hello(_)
+                    | FromShim::Adjusted(_)
+                    | FromShim::Stopping(_)
+                    | FromShim::PreStopFailed(_),
+                )) => {}
                 Ok(Some(FromShim::Launched(launched))) => return Ok(started_of(&launched)),
                 Ok(Some(FromShim::Failed(failure))) => {
                     let field = launch::field_of(spec, &failure);
@@ -408,6 +415,11 @@ impl Context {
                 self.adjusted(action, Err(self.failure("write_cgroup_limit", what)));
             }
         }
+    }
+
+    /// The stop goes on all the same.
+    fn complain(&self, PreStopFailed { container, message }: &PreStopFailed) {
+        tracing::warn!(pod = %self.pod, container, "pre_stop: {message}");
     }
 
     fn shim_adjusted(&self, failure: Option<shim_protocol::Failure>, asked: &mut Asked) {

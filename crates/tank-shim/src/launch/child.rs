@@ -13,7 +13,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use tank_shim::protocol::Step;
 
 use super::plan::Plan;
+use super::process_plan::{Output, ProcessPlan};
 use super::volumes;
+use super::{init, terminal};
 use crate::syscall;
 
 /// What in `/dev` is made, in this order; errors name an entry.
@@ -119,6 +121,7 @@ pub(super) fn object(step: Step, index: usize) -> Option<&'static str> {
         Step::MountDev => dev_object(index)?,
         Step::MaskPath => MASKED.get(index)?,
         Step::ProtectPath => PROTECTED.get(index)?,
+        Step::SetUpTerminal => c"/dev/console",
         Step::LimitProcess => *[c"oom_score_adj", c"nice", c"nofile"].get(index)?,
         Step::SetUpStdio => *[c"stdin", c"stdout", c"stderr", c"descriptors"].get(index)?,
         _ => return None,
@@ -162,9 +165,17 @@ impl<T> At<T> for Result<T, Errno> {
 
 /// Sets the container up and executes the command, or reports why not.
 pub(super) fn run(plan: &Plan) -> ! {
+    report_failure(&plan.process, || set_up_and_exec(plan))
+}
+
+/// Ends the process by what is not to return, or by telling why it has.
+pub(super) fn report_failure(
+    process: &ProcessPlan,
+    steps: impl FnOnce() -> Result<Infallible, Stumble>,
+) -> ! {
     let _guard = NeverUnwind;
-    let Err(stumble) = set_up_and_exec(plan);
-    if let Some(report) = &plan.report {
+    let Err(stumble) = steps();
+    if let Some(report) = &process.report {
         // Nobody else can be told: a shim that is dead takes this process along.
         let _ = rustix::io::write(report, &stumble.to_bytes());
     }
@@ -172,44 +183,69 @@ pub(super) fn run(plan: &Plan) -> ! {
 }
 
 fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
-    join_cgroups(plan)?;
-    limit_process(plan)?;
-    rustix::process::setsid().at(Step::BeginSession)?;
-    syscall::leave_keyring().at(Step::LeaveKeyring)?;
+    join_cgroups(&plan.process)?;
+    // Only now, so that the container's cgroups are the roots of what it sees.
+    syscall::enter_new(UnshareFlags::NEWCGROUP).at(Step::EnterCgroupNamespace)?;
+    limit_process(&plan.process)?;
+    begin_session()?;
     rustix::process::umask(Mode::empty());
     change_root(plan)?;
     mount_kernel_file_systems(plan)?;
     hide_the_host(plan)?;
     // Before the volumes: one may lie over the devices.
-    redirect_stdin().at(Step::SetUpStdio)?;
+    set_up_input(plan)?;
     volumes::mount(&plan.mounts, plan.privileged)?;
-    redirect_and_close(plan)?;
-    enter_working_dir(plan)?;
+    redirect_and_close(&plan.process)?;
+    make_working_dir(&plan.process)?;
     protect_root(plan).at(Step::ProtectRoot)?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    drop_privileges(plan)?;
-    // Signals are as new since the shim began: it catches and blocks none.
-    exec(plan)
+    become_the_workload(&plan.process)
 }
 
-fn join_cgroups(plan: &Plan) -> Result<(), Stumble> {
-    for (index, file) in plan.joins.iter().enumerate() {
+/// The same for a process that has entered a container that is set up.
+pub(super) fn begin_and_exec(process: &ProcessPlan) -> Result<Infallible, Stumble> {
+    begin_session()?;
+    redirect_and_close(process)?;
+    rustix::process::chdir(&*process.working_dir).at(Step::EnterWorkingDir)?;
+    become_the_workload(process)
+}
+
+fn begin_session() -> Result<(), Stumble> {
+    rustix::process::setsid().at(Step::BeginSession)?;
+    syscall::leave_keyring().at(Step::LeaveKeyring)
+}
+
+/// Gives up what it is not to have, and executes the command. Signals are as new
+/// since the shim began: it catches and blocks none.
+fn become_the_workload(process: &ProcessPlan) -> Result<Infallible, Stumble> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    drop_privileges(process)?;
+    if process.init {
+        init::stand_before(|| install_seccomp(process))?;
+    }
+    if matches!(process.output, Some(Output::Terminal(_))) {
+        terminal::control().at(Step::SetUpTerminal)?;
+    }
+    install_seccomp(process)?;
+    exec(process)
+}
+
+pub(super) fn join_cgroups(process: &ProcessPlan) -> Result<(), Stumble> {
+    for (index, file) in process.joins.iter().enumerate() {
         rustix::io::write(file, b"0").at_nth(Step::JoinCgroup, index)?;
     }
-    // Only now, so that the container's cgroups are the roots of what it sees.
-    syscall::enter_new(UnshareFlags::NEWCGROUP).at(Step::EnterCgroupNamespace)
+    Ok(())
 }
 
 /// Sets what each process has of its own and its children inherit. The host's
 /// `/proc` is still there.
-fn limit_process(plan: &Plan) -> Result<(), Stumble> {
-    if let Some(adj) = &plan.oom_score_adj {
+pub(super) fn limit_process(process: &ProcessPlan) -> Result<(), Stumble> {
+    if let Some(adj) = &process.oom_score_adj {
         write_own_oom_score(adj).at_nth(Step::LimitProcess, 0)?;
     }
-    if let Some(nice) = plan.nice {
+    if let Some(nice) = process.nice {
         rustix::process::setpriority_process(None, nice).at_nth(Step::LimitProcess, 1)?;
     }
-    if let Some(nofile) = plan.nofile {
+    if let Some(nofile) = process.nofile {
         let limit = Rlimit { current: Some(nofile), maximum: Some(nofile) };
         rustix::process::setrlimit(Resource::Nofile, limit).at_nth(Step::LimitProcess, 2)?;
     }
@@ -351,15 +387,28 @@ fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
     if result == Err(Errno::NOENT) { Ok(()) } else { result }
 }
 
+/// Standard input, and all of a terminal.
+fn set_up_input(plan: &Plan) -> Result<(), Stumble> {
+    match &plan.process.output {
+        Some(Output::Terminal(socket)) => {
+            terminal::set_up(socket.as_fd(), plan.process.uid).at(Step::SetUpTerminal)
+        }
+        _ => redirect_stdin().at(Step::SetUpStdio),
+    }
+}
+
 /// Sets up standard output and error and closes all but them, standard input
 /// and the report. After this no link through `/proc/self/fd` can lead out of
 /// the container.
-fn redirect_and_close(plan: &Plan) -> Result<(), Stumble> {
-    for (index, output) in plan.output.iter().flatten().enumerate() {
-        let number = if index == 0 { 1 } else { 2 };
-        syscall::duplicate_to(output.as_fd(), number, true).at_nth(Step::SetUpStdio, 1 + index)?;
+fn redirect_and_close(process: &ProcessPlan) -> Result<(), Stumble> {
+    if let Some(Output::Pipes(pipes)) = &process.output {
+        for (index, output) in pipes.iter().enumerate() {
+            let number = if index == 0 { 1 } else { 2 };
+            let redirected = syscall::duplicate_to(output.as_fd(), number, true);
+            redirected.at_nth(Step::SetUpStdio, 1 + index)?;
+        }
     }
-    let Some(report) = &plan.report else { return Err(Errno::BADF).at_nth(Step::SetUpStdio, 3) };
+    let Some(report) = &process.report else { return Err(Errno::BADF).at_nth(Step::SetUpStdio, 3) };
     syscall::close_all_but(report.as_fd()).at_nth(Step::SetUpStdio, 3)
 }
 
@@ -369,18 +418,18 @@ fn redirect_stdin() -> Result<(), Errno> {
     syscall::duplicate_to(null.as_fd(), 0, true)
 }
 
-fn enter_working_dir(plan: &Plan) -> Result<(), Stumble> {
-    match rustix::process::chdir(&*plan.working_dir) {
+fn make_working_dir(process: &ProcessPlan) -> Result<(), Stumble> {
+    match rustix::process::chdir(&*process.working_dir) {
         Err(Errno::NOENT) => {}
         result => return result.at(Step::EnterWorkingDir),
     }
-    for (index, part) in plan.working_dir_parts.iter().enumerate() {
+    for (index, part) in process.working_dir_parts.iter().enumerate() {
         match rustix::fs::mkdir(&**part, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno).at_nth(Step::MakeWorkingDir, index),
         }
     }
-    rustix::process::chdir(&*plan.working_dir).at(Step::EnterWorkingDir)
+    rustix::process::chdir(&*process.working_dir).at(Step::EnterWorkingDir)
 }
 
 /// Makes the root read-only once all is in it that the launch puts there. What
@@ -393,18 +442,22 @@ fn protect_root(plan: &Plan) -> Result<(), Errno> {
     rustix::mount::mount_remount(c"/", flags, c"")
 }
 
-/// Gives up capabilities, becomes the user, and forbids the way back. The seccomp
-/// program is last: it may forbid whatever has been done before.
-fn drop_privileges(plan: &Plan) -> Result<(), Stumble> {
-    bound_capabilities(plan.capabilities).at(Step::DropCapabilities)?;
-    rustix::thread::set_thread_groups(&plan.groups).at(Step::SetUser)?;
-    rustix::thread::set_thread_res_gid(plan.gid, plan.gid, plan.gid).at(Step::SetUser)?;
+/// Gives up capabilities, becomes the user, and forbids the way back.
+fn drop_privileges(process: &ProcessPlan) -> Result<(), Stumble> {
+    bound_capabilities(process.capabilities).at(Step::DropCapabilities)?;
+    rustix::thread::set_thread_groups(&process.groups).at(Step::SetUser)?;
+    let (uid, gid) = (process.uid, process.gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::SetUser)?;
     // The kernel clears permitted and effective capabilities here, unless root stays root.
-    rustix::thread::set_thread_res_uid(plan.uid, plan.uid, plan.uid).at(Step::SetUser)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::SetUser)?;
     // Only now: without those that may be dropped, nobody becomes another.
-    drop_capabilities(plan.capabilities).at(Step::DropCapabilities)?;
-    rustix::thread::set_no_new_privs(true).at(Step::ForbidNewPrivileges)?;
-    match &plan.seccomp {
+    drop_capabilities(process.capabilities).at(Step::DropCapabilities)?;
+    rustix::thread::set_no_new_privs(true).at(Step::ForbidNewPrivileges)
+}
+
+/// Last before exec: the program may forbid whatever has been done before.
+fn install_seccomp(process: &ProcessPlan) -> Result<(), Stumble> {
+    match &process.seccomp {
         Some(seccomp) => {
             syscall::install_seccomp(seccomp.flags, &seccomp.program.0).at(Step::InstallSeccomp)
         }
@@ -437,10 +490,10 @@ fn drop_capabilities(kept: CapabilitySet) -> Result<(), Errno> {
 }
 
 /// Executes the first candidate that can be, as a shell would look for it.
-fn exec(plan: &Plan) -> Result<Infallible, Stumble> {
+fn exec(process: &ProcessPlan) -> Result<Infallible, Stumble> {
     let mut failed = Errno::NOENT;
-    for (index, path) in plan.candidates.iter().enumerate() {
-        match syscall::exec(path, &plan.argv, &plan.env) {
+    for (index, path) in process.candidates.iter().enumerate() {
+        match syscall::exec(path, &process.argv, &process.env) {
             Errno::NOENT if exists(path) => {
                 return Err(Errno::NOENT).at_nth(Step::FindInterpreter, index);
             }

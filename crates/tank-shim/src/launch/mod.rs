@@ -2,8 +2,12 @@
 //! from a pipe how far the child came. Knows nothing of what happens later.
 
 mod child;
+mod enter;
 mod etc;
+mod init;
 mod plan;
+mod process_plan;
+mod terminal;
 mod volumes;
 
 use std::fs::{self, Permissions};
@@ -16,9 +20,14 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tank_shim::protocol::{Container, Failure, Step};
 
+use self::child::Stumble;
 use crate::pod_volumes::PodVolume;
 use crate::syscall::{self, Cloned};
+pub(crate) use enter::start as start_beside;
 use plan::Plan;
+pub(crate) use process_plan::Output;
+use process_plan::ProcessPlan;
+pub(crate) use terminal::receive as receive_terminal;
 
 /// Where in the run directory each container has a directory.
 const CONTAINERS_DIR: &str = "containers";
@@ -26,21 +35,27 @@ const CONTAINERS_DIR: &str = "containers";
 /// The directories below a container's that belong to its overlay.
 const OVERLAY_DIRS: [&str; 3] = ["upper", "work", "root"];
 
-/// A container's first process, on its way to exec.
+/// A process of a container's, on its way to exec.
 pub(crate) struct Started {
     /// The process.
     pub(crate) pidfd: OwnedFd,
-    /// What it says on standard output and standard error.
-    pub(crate) output: [OwnedFd; 2],
+    /// Where its output comes from.
+    pub(crate) output: Output<OwnedFd>,
     /// How far it comes.
     pub(crate) launching: Launching,
 }
 
-/// What tells how far a first process comes.
+/// What tells how far a process comes.
 pub(crate) struct Launching {
     /// Ends at exec; before that, what failed comes through.
     report: OwnedFd,
-    plan: Plan,
+    explain: Explain,
+}
+
+/// What can explain a report.
+enum Explain {
+    Container(Box<Plan>),
+    Process(ProcessPlan),
 }
 
 /// What a report says.
@@ -61,15 +76,16 @@ pub(crate) fn start(container: &Container, volumes: &[PodVolume]) -> Result<Star
     make_overlay_dirs(&dir)?;
     etc::write(container, &dir)?;
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-    let cloned = syscall::clone(namespaces, plan.birth_cgroup.as_ref().map(AsFd::as_fd));
+    let birth_cgroup = plan.process.birth_cgroup.as_ref().map(AsFd::as_fd);
+    let cloned = syscall::clone(namespaces, birth_cgroup);
     match cloned {
         Ok(Cloned::Child) => child::run(&plan),
         Ok(Cloned::Parent(pidfd)) => {
-            let plan = plan.without_descriptors();
-            let launching = Launching { report: ends.report, plan };
+            let explain = Explain::Container(Box::new(plan.without_descriptors()));
+            let launching = Launching { report: ends.report, explain };
             Ok(Started { pidfd, output: ends.output, launching })
         }
-        Err(errno) => Err(failure(Step::Clone, plan.clone_object, errno)),
+        Err(errno) => Err(failure(Step::Clone, plan.process.clone_object, errno)),
     }
 }
 
@@ -81,13 +97,33 @@ impl Launching {
 
     /// Reads the report, without waiting.
     pub(crate) fn read_report(&self) -> Report {
-        let mut bytes = Vec::with_capacity(child::Stumble::BYTES);
+        let mut bytes = Vec::with_capacity(Stumble::BYTES);
         match rustix::io::read(&self.report, spare_capacity(&mut bytes)) {
             Ok(0) => Report::Executed,
-            Ok(_) => Report::Failed(self.plan.explain(&bytes)),
+            Ok(_) => Report::Failed(self.explain(&bytes)),
             Err(Errno::AGAIN | Errno::INTR) => Report::Pending,
             Err(errno) => Report::Failed(failure(Step::Exec, "", errno)),
         }
+    }
+
+    /// Why there is no process, where that is all that is known.
+    fn why_not(&self, errno: Errno) -> Failure {
+        match self.read_report() {
+            Report::Failed(failure) => failure,
+            Report::Pending | Report::Executed => failure(Step::EnterContainer, "", errno),
+        }
+    }
+
+    /// A report's bytes as a failure.
+    fn explain(&self, bytes: &[u8]) -> Failure {
+        let Some(stumble) = Stumble::from_bytes(bytes) else {
+            return failure(Step::Exec, "", Errno::IO);
+        };
+        let object = match &self.explain {
+            Explain::Container(plan) => plan.object(&stumble),
+            Explain::Process(plan) => plan.object(&stumble),
+        };
+        Failure::new(stumble.step, object, stumble.errno)
     }
 }
 

@@ -5,6 +5,7 @@ mod attacks;
 mod control;
 mod ending;
 mod failures;
+mod first_process;
 mod isolation;
 mod launch;
 mod limits;

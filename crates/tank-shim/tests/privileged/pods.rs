@@ -180,8 +180,9 @@ fn each_container_is_stopped_in_its_own_way() {
     let listen = "trap 'echo TERM' TERM; trap 'echo USR1; exit 0' USR1; echo ready;
                   while :; do sleep 1000 & wait; done";
     let mut pod = pod(&scene, &[("one", Role::Main, listen), ("two", Role::Main, listen)]);
-    pod.containers[0].stop = StopPlan { signal: libc::SIGUSR1, grace_ms: 60_000 };
-    pod.containers[1].stop = StopPlan { signal: libc::SIGTERM, grace_ms: 200 };
+    pod.containers[0].stop =
+        StopPlan { signal: libc::SIGUSR1, grace_ms: 60_000, ..StopPlan::default() };
+    pod.containers[1].stop = StopPlan { grace_ms: 200, ..StopPlan::default() };
     let mut shim = launch(&scene, &pod);
     shim.expect_launched();
     for name in ["one", "two"] {

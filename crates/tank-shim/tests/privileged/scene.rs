@@ -109,7 +109,7 @@ impl Scene {
     pub(crate) fn container(&self, name: &str, argv: &[&str]) -> Container {
         let argv = argv.iter().map(ToString::to_string).collect();
         let log = Log { path: path_string(&self.log_path_of(name)), bytes_max: 1 << 20 };
-        let stop = StopPlan { signal: libc::SIGTERM, grace_ms: 60_000 };
+        let stop = StopPlan { grace_ms: 60_000, ..StopPlan::default() };
         let env = vec!["PATH=/bin".into()];
         let rootfs = path_string(&self.rootfs());
         Container { env, stop, ..Container::new(name, &rootfs, argv, log) }

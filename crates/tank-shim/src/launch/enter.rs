@@ -1,0 +1,81 @@
+//! A further process in a container that lives: in its namespaces and cgroups,
+//! under its user, its capabilities and its seccomp program. What is true of the
+//! first process is true of this one: it is left with no more.
+//!
+//! Namespaces of processes are for children only. So a process of the shim's
+//! enters, and makes a brother there: the shim is its parent, which can wait for
+//! it, and its first process the container's.
+
+use std::convert::Infallible;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::thread::ThreadNameSpaceType as NameSpaces;
+use tank_shim::protocol::{Container, Failure, Step};
+
+use super::child::{self, At, Stumble};
+use super::process_plan::{ProcessPlan, pipe};
+use super::{Explain, Launching, Started, failure};
+use crate::syscall::{self, Cloned, Forked};
+
+/// Where the container has to itself what the shim is not in.
+const NAMESPACES: NameSpaces =
+    NameSpaces::MOUNT.union(NameSpaces::PROCESS_ID).union(NameSpaces::CONTROL_GROUP);
+
+/// Clones a process that executes `argv` beside a container's first process.
+pub(crate) fn start(
+    container: &Container,
+    first: BorrowedFd<'_>,
+    argv: &[String],
+) -> Result<Started, Failure> {
+    let beside = Container { init: false, tty: false, ..container.clone() };
+    let (plan, ends) = ProcessPlan::new(&beside, argv)?;
+    let (brother, brother_child) = pipe("the process's id")?;
+    rustix::io::ioctl_fionbio(&brother, false)
+        .map_err(|errno| failure(Step::MakePipe, "the process's id", errno))?;
+    match syscall::clone(0, plan.birth_cgroup.as_ref().map(AsFd::as_fd)) {
+        Ok(Cloned::Child) => child::report_failure(&plan, || enter(&plan, first, &brother_child)),
+        Ok(Cloned::Parent(entering)) => {
+            drop(brother_child);
+            let pidfd = wait_for_brother(brother, &entering);
+            let plan = plan.without_descriptors();
+            let launching = Launching { report: ends.report, explain: Explain::Process(plan) };
+            let pidfd = pidfd.map_err(|errno| launching.why_not(errno))?;
+            Ok(Started { pidfd, output: ends.output, launching })
+        }
+        Err(errno) => Err(failure(Step::Clone, plan.clone_object, errno)),
+    }
+}
+
+/// Enters, and makes the brother that goes on.
+fn enter(
+    plan: &ProcessPlan,
+    first: BorrowedFd<'_>,
+    brother: &OwnedFd,
+) -> Result<Infallible, Stumble> {
+    // Who is in the container already must not look into what comes (CVE-2016-9962).
+    syscall::forbid_looks();
+    child::join_cgroups(plan)?;
+    child::limit_process(plan)?;
+    rustix::thread::move_into_thread_name_spaces(first, NAMESPACES).at(Step::EnterContainer)?;
+    match syscall::fork_brother().at(Step::Clone)? {
+        Forked::Child => child::begin_and_exec(plan),
+        Forked::Parent(pid) => {
+            let _ = rustix::io::write(brother, &pid.to_ne_bytes());
+            syscall::exit_now(0)
+        }
+    }
+}
+
+/// The brother of a process that is about to end.
+fn wait_for_brother(pipe: OwnedFd, entering: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut pid = [0; 4];
+    let read = std::fs::File::from(pipe).read_exact(&mut pid);
+    let _ = rustix::process::waitid(WaitId::PidFd(entering.as_fd()), WaitIdOptions::EXITED);
+    read.map_err(|_| Errno::CHILD)?;
+    let pid = Pid::from_raw(i32::from_ne_bytes(pid)).ok_or(Errno::CHILD)?;
+    // It is a child of the shim's, and not reaped: the pid is still its own.
+    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+}
