@@ -18,7 +18,7 @@ pub(super) struct User {
     pub(super) uid: u32,
     /// The group's.
     pub(super) gid: u32,
-    /// Further groups.
+    /// All groups, the user's own among them.
     pub(super) groups: Vec<u32>,
     /// The home directory, where the accounts know one.
     pub(super) home: Option<String>,
@@ -59,11 +59,14 @@ impl Accounts {
             Some(account) => account.uid,
             None => id(user).ok_or_else(|| format!("user: no user {user} in its etc/passwd"))?,
         };
-        let (gid, groups) = match (group, &account) {
+        let (gid, mut groups) = match (group, &account) {
             (Some(group), _) => (self.gid(group)?, Vec::new()),
             (None, Some(account)) => (account.gid, self.groups_of(account.name)),
             (None, None) => (0, Vec::new()),
         };
+        // Else a program that changes its group would leave one that may deny it a
+        // file (CVE-2022-36109).
+        groups.insert(0, gid);
         let home = account.and_then(|account| account.home).map(str::to_owned);
         Ok(User { uid, gid, groups, home })
     }
@@ -167,25 +170,25 @@ mod tests {
 
     #[test]
     fn names_and_ids_are_found_with_their_groups_and_home() {
-        let web = (33, 34, vec![4, 5], Some("/srv/web".to_owned()));
+        let web = (33, 34, vec![34, 4, 5], Some("/srv/web".to_owned()));
         assert_eq!(found("web"), web);
         assert_eq!(found("33"), web);
-        assert_eq!(found("homeless"), (40, 41, Vec::new(), None));
+        assert_eq!(found("homeless"), (40, 41, vec![41], None));
         assert_eq!(found("7").0, 70, "a name is a name, be it of digits");
         assert_eq!(accounts().find(None).unwrap().home.as_deref(), Some("/root"));
     }
 
     #[test]
     fn a_group_that_is_named_is_the_only_one() {
-        assert_eq!(found("web:logs"), (33, 4, Vec::new(), Some("/srv/web".to_owned())));
+        assert_eq!(found("web:logs"), (33, 4, vec![4], Some("/srv/web".to_owned())));
         assert_eq!(found("web:4"), found("web:logs"));
-        assert_eq!(found("1000:www"), (1000, 34, Vec::new(), None));
-        assert_eq!(found("1000:1001"), (1000, 1001, Vec::new(), None));
+        assert_eq!(found("1000:www"), (1000, 34, vec![34], None));
+        assert_eq!(found("1000:1001"), (1000, 1001, vec![1001], None));
     }
 
     #[test]
     fn an_id_needs_no_account_and_a_name_does() {
-        assert_eq!(found("1000"), (1000, 0, Vec::new(), None));
+        assert_eq!(found("1000"), (1000, 0, vec![0], None));
         assert_eq!(Accounts::default().find(Some("1000")).unwrap().uid, 1000);
         for (wanted, what) in [
             ("nobody", "user: no user nobody in its etc/passwd"),
