@@ -6,7 +6,8 @@ defmodule Tank.Container do
     * `:image` - an image reference (`"nginx:1.27"`), or `{:rootfs, path}`: a root file system on
       the host, which is never written to
     * `:command`, `:args` - the program and what follows it; the image's own when empty
-    * `:env` - a map of texts; a key is not empty and has no `=`
+    * `:env` - a map of texts; a key is not empty and has no `=`. Nothing is inherited; `PATH`,
+      `HOSTNAME` and `HOME` have defaults
     * `:working_dir` - an absolute path in the container, or `nil`
     * `:user` - `"user"`, `"uid"`, `"user:group"` or `"uid:gid"`, or `nil` for root. Names are those
       of the container's own `/etc/passwd` and `/etc/group`; without a group, it is the user's own,

@@ -149,7 +149,7 @@ async fn container(
     let log = Log { path: text(&log), bytes_max: LOG_BYTES_MAX };
     Ok(Container {
         role: *role,
-        env: environment(spec, user.home.as_deref()),
+        env: environment(spec, user.home.as_deref(), pod_name),
         working_dir: spec.working_dir.clone().unwrap_or_else(|| "/".to_owned()),
         uid: user.uid,
         gid: user.gid,
@@ -236,10 +236,11 @@ fn names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|name| !matches!(*name, "" | "."))
 }
 
-/// The environment from nothing: what a login would set, then the spec's own.
-fn environment(spec: &ContainerSpec, home: Option<&str>) -> Vec<String> {
+/// The environment from nothing: what docker sets, then the spec's own.
+fn environment(spec: &ContainerSpec, home: Option<&str>, hostname: &str) -> Vec<String> {
+    let home = home.unwrap_or("/");
+    let defaults = [("PATH", PATH_DEFAULT), ("HOSTNAME", hostname), ("HOME", home)];
     let terminal = spec.tty.then_some(("TERM", "xterm"));
-    let defaults = [("PATH", PATH_DEFAULT), ("HOME", home.unwrap_or("/"))];
     let defaults = defaults.into_iter().chain(terminal);
     let missing = defaults.filter(|(key, _)| !spec.env.contains_key(*key));
     let defaults = missing.map(|(key, value)| format!("{key}={value}"));
