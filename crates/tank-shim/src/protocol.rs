@@ -549,6 +549,8 @@ steps! {
     SetHostname => "set hostname",
     /// The loopback device cannot be brought up.
     RaiseLoopback => "bring up",
+    /// A setting of the pod's network cannot be written.
+    SetUpNetwork => "write network setting",
     /// A tmpfs cannot be made.
     MakeTmpfs => "make tmpfs for",
     /// The root filesystem cannot be opened as a directory.

@@ -70,6 +70,19 @@ fn loopback_is_up() {
 }
 
 #[test]
+fn whoever_it_is_may_serve_any_port_and_ping_in_a_network_of_its_own() {
+    let scene = scene!("whoever_it_is_may_serve_any_port_and_ping_in_a_network_of_its_own");
+    let mut pod = scene.script(
+        "ping -c 1 127.0.0.1 && { nc -l -p 80 -s 127.0.0.1 < /dev/null & } &&
+         until nc 127.0.0.1 80 < /dev/null; do :; done; wait",
+    );
+    pod.containers[0].uid = 1000;
+    pod.containers[0].gid = 1000;
+    pod.containers[0].capabilities = 0;
+    scene.output_of_pod(&pod);
+}
+
+#[test]
 fn the_host_network_is_the_hosts() {
     let scene = scene!("the_host_network_is_the_hosts");
     let mut pod = scene.script("readlink /proc/self/ns/net; ! touch /sys/x || exit 1");
