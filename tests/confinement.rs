@@ -1,222 +1,43 @@
-//! What a container's processes are left with, told from inside by a probe, and
-//! under `crun` with the same rules: the two must agree. Needs root, a C compiler
-//! and crun.
+//! What a container's processes are left with and what opens or closes more, told
+//! from inside by a probe. Needs root and a C compiler.
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use erlang_term_format::Term;
-use support::{Port, code, eventually, is_root, message, place, rootfs};
-use tank_seccomp::{Circumstances, Machine as Kind, Profile};
-use tempfile::TempDir;
+use support::machine::Machine;
+use support::{Port, code, message, place};
 
 /// Docker's default capabilities, as the kernel shows them.
 const DEFAULT: &str = "00000000a80425fb";
 const NONE: &str = "0000000000000000";
-
-/// A root file system with a probe in it, and a program to run it with.
-struct Machine {
-    dir: TempDir,
-    rootfs: PathBuf,
-    port: Port,
-}
-
-impl Machine {
-    /// `None`, said aloud, when not root.
-    fn new(test: &str) -> Option<Self> {
-        if !is_root(test) {
-            return None;
-        }
-        let dir = tempfile::tempdir().expect("a directory");
-        // Other users go in, too.
-        let mode = PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), mode).expect("ours");
-        let rootfs = rootfs(dir.path());
-        build_probe(&rootfs.join("bin/probe"));
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let port = Port::start(&["--data-dir", &path("data"), "--run-dir", &path("run")]);
-        Some(Self { dir, rootfs, port })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Applies a pod that runs a command once, and waits for its end.
-    fn run(&mut self, command: &[&str], fields: &str) -> Term<'static> {
-        let command: Vec<String> = command.iter().map(|word| format!("<<\"{word}\">>")).collect();
-        let pod = format!(
-            "#{{name => <<\"p\">>, restart => never, containers => [#{{name => <<\"c\">>, \
-             image => {{rootfs, <<\"{}\">>}}, command => [{}]{fields}}}]}}",
-            self.rootfs.display(),
-            command.join(", ")
-        );
-        self.port.ok("apply", &pod);
-        let mut status = Term::nil();
-        eventually("the pod is over", || {
-            let all = self.port.ok("status", "nil");
-            let name = Term::binary("p".to_owned());
-            let mut entries = all.as_map().into_iter().flatten();
-            let entry = entries.find(|(key, _)| *key == name).expect("it is tracked");
-            status = entry.1.clone();
-            status.get("status").is_some_and(|word| word.is_atom("terminal"))
-        });
-        status.get("last_exit").expect("it is over").clone()
-    }
-
-    /// Runs a command that must end well; what it printed.
-    fn output(&mut self, command: &[&str], fields: &str) -> Vec<String> {
-        let exit = self.run(command, fields);
-        let (stdout, stderr) = (self.printed("stdout"), self.printed("stderr"));
-        assert_eq!(exit.to_string(), "{exited,0}", "{stdout:#?} {stderr:#?}");
-        self.forget();
-        stdout
-    }
-
-    /// The next run is one of its own, and so is its output.
-    fn forget(&mut self) {
-        self.port.ok("delete", "<<\"p\">>");
-        self.port.ok("sync", "nil");
-    }
-
-    fn printed(&self, stream: &str) -> Vec<String> {
-        let log = std::fs::read_to_string(self.path("data/logs/p/c.log")).unwrap_or_default();
-        let fields = log.lines().map(|line| line.splitn(4, ' ').collect::<Vec<_>>());
-        let of_stream = fields.filter(|fields| fields[1] == stream);
-        of_stream.map(|fields| fields[3].to_owned()).collect()
-    }
-
-    /// The error of a run that could not start.
-    fn failure(&mut self, fields: &str) -> Term<'static> {
-        let exit = self.run(&["/bin/true"], fields);
-        let [tag, error] = exit.as_tuple().expect("an exit") else { panic!("{exit}") };
-        assert!(tag.is_atom("error"), "{exit}");
-        self.forget();
-        error.clone()
-    }
-
-    /// What the probe says under crun.
-    fn probe_under_crun(&self, capabilities: &[&str]) -> Vec<String> {
-        let bundle = self.path("bundle");
-        std::fs::create_dir_all(&bundle).expect("ours");
-        let config = crun_config(&self.rootfs, capabilities);
-        std::fs::write(bundle.join("config.json"), config).expect("ours");
-        // Version 1.8 wants nothing to do with a version 2 tree that has one
-        // controller, so there is none where it runs; and it makes no cgroup.
-        let script = "! mountpoint -q /sys/fs/cgroup/unified || umount -l /sys/fs/cgroup/unified; \
-                      exec crun --root \"$1/state\" --cgroup-manager=disabled run --bundle \"$1\" tank-test-$2";
-        let output = Command::new("unshare")
-            .args(["--mount", "sh", "-c", script, "sh"])
-            .arg(&bundle)
-            .arg(std::process::id().to_string())
-            .stdin(Stdio::null())
-            .output()
-            .expect("unshare is part of util-linux");
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).expect("text");
-        text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.port.ok("shutdown", "#{pods => stop}");
-    }
-}
-
-/// Compiles the probe for any root file system.
-fn build_probe(to: &Path) {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe.c");
-    let status = Command::new("cc").args(["-static", "-O1", "-o"]).arg(to).arg(source).status();
-    assert!(status.expect("gcc is installed").success());
-}
-
-/// A bundle's configuration, with the default profile and these capabilities.
-fn crun_config(rootfs: &Path, capabilities: &[&str]) -> String {
-    let template = include_str!("../benches/goals/config.json")
-        .replace("@ARGS@", "\"/bin/probe\"")
-        .replace("@ROOTFS@", &rootfs.display().to_string())
-        .replace("@SECCOMP@", "null");
-    let mut config: serde_json::Value = serde_json::from_str(&template).expect("JSON");
-    for set in ["bounding", "effective", "permitted"] {
-        config["process"]["capabilities"][set] = serde_json::json!(capabilities);
-    }
-    let names: BTreeSet<&str> = capabilities.iter().copied().collect();
-    let machine = Kind::native().expect("a machine with seccomp programs");
-    let circumstances = Circumstances { machine, kernel: (5, 10), capabilities: &names };
-    let mut profile = Profile::default().resolved(&circumstances);
-    // Docker serves it, where the kernel does.
-    profile.architectures.push("SCMP_ARCH_X32".into());
-    config["linux"]["seccomp"] = serde_json::to_value(&profile).expect("JSON");
-    config["linux"].as_object_mut().expect("an object").remove("resources");
-    config.to_string()
-}
-
-/// Docker's default capabilities by name.
-const DEFAULT_NAMES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
 
 fn field<'a>(lines: &'a [String], name: &str) -> &'a str {
     let line = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("{name} is not in {lines:#?}")).trim()
 }
 
-/// Lines of one that the other has not.
-fn difference(ours: &[String], theirs: &[String]) -> Vec<(String, String)> {
-    assert_eq!(ours.len(), theirs.len());
-    let pairs = ours.iter().zip(theirs).filter(|(ours, theirs)| ours != theirs);
-    pairs.map(|(ours, theirs)| (ours.clone(), theirs.clone())).collect()
-}
-
-/// Crun has no answer of its own for calls that are newer than a profile; runc,
-/// and so docker, has this one.
-fn known_differences() -> Vec<(String, String)> {
-    vec![("a call to come: ENOSYS".into(), "a call to come: EPERM".into())]
-}
-
 #[test]
-fn the_default_is_what_was_recorded_and_what_crun_makes_of_the_same_rules() {
+fn the_default_is_what_was_recorded() {
     let Some(mut machine) = Machine::new("the default confinement") else { return };
-    let ours = machine.output(&["/bin/probe"], "");
-    assert_eq!(ours, include_str!("cases/confinement.txt").lines().collect::<Vec<_>>());
-    assert_eq!(difference(&ours, &machine.probe_under_crun(&DEFAULT_NAMES)), known_differences());
+    let said = machine.output(&["/bin/probe"], "");
+    assert_eq!(said, include_str!("cases/confinement.txt").lines().collect::<Vec<_>>());
 }
 
 #[test]
-fn capabilities_open_what_they_open_under_crun() {
+fn capabilities_open_what_needs_them() {
     let Some(mut machine) = Machine::new("capabilities") else { return };
-    let more = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_TIME", "CAP_SYSLOG", "CAP_BPF"];
-    let names: Vec<&str> = DEFAULT_NAMES.into_iter().chain(more).collect();
+    let more = ["SYS_ADMIN", "SYS_PTRACE", "SYS_TIME", "SYSLOG", "BPF"];
     let fields = more.map(|name| format!("<<\"{name}\">>")).join(", ");
-    let ours = machine.output(&["/bin/probe"], &format!(", cap_add => [{fields}]"));
-    assert_eq!(field(&ours, "unshare"), "EINVAL", "it got through");
-    assert_eq!(field(&ours, "i386 mount"), "EFAULT", "it got through");
-    assert_eq!(field(&ours, "keyctl"), "EPERM", "no capability opens it");
-    assert_eq!(difference(&ours, &machine.probe_under_crun(&names)), known_differences());
+    let said = machine.output(&["/bin/probe"], &format!(", cap_add => [{fields}]"));
+    assert_eq!(field(&said, "unshare"), "EINVAL", "it got through");
+    assert_eq!(field(&said, "i386 mount"), "EFAULT", "it got through");
+    assert_eq!(field(&said, "keyctl"), "EPERM", "no capability opens it");
 
-    let ours = machine.output(&["/bin/probe"], ", cap_drop => [all], cap_add => [<<\"kill\">>]");
-    assert_eq!(field(&ours, "CapEff"), "0000000000000020");
-    assert_eq!(field(&ours, "CapBnd"), "0000000000000020");
-    assert_eq!(field(&ours, "chroot"), "EPERM");
-    assert_eq!(difference(&ours, &machine.probe_under_crun(&["CAP_KILL"])), known_differences());
+    let said = machine.output(&["/bin/probe"], ", cap_drop => [all], cap_add => [<<\"kill\">>]");
+    assert_eq!(field(&said, "CapEff"), "0000000000000020");
+    assert_eq!(field(&said, "CapBnd"), "0000000000000020");
+    assert_eq!(field(&said, "chroot"), "EPERM");
 }
 
 #[test]

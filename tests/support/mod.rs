@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod machine;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
