@@ -337,8 +337,8 @@ fn failures_to_start_say_step_object_and_errno() {
 fn what_cannot_run_yet_is_refused_by_field() {
     let Some(machine) = Machine::new("unsupported") else { return };
     let mut port = machine.port();
+    let spec = machine.pod("web", "true", "");
     let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
-    let container = |rest: &str| machine.pod("web", "true", rest);
     let pod = |rest: &str| spec.replacen("#{", &format!("#{{{rest}, "), 1);
     let init = "[#{name => <<\"i\">>, image => <<\"a\">>}]";
     for (spec, field) in [

@@ -40,8 +40,8 @@ pub(crate) fn start(
         Ok(Cloned::Parent(entering)) => {
             drop(brother_child);
             let pidfd = wait_for_brother(brother, &entering);
-            let plan = plan.without_descriptors();
-            let launching = Launching { report: ends.report, explain: Explain::Process(plan) };
+            let explain = Explain::Process(Box::new(plan.without_descriptors()));
+            let launching = Launching { report: ends.report, explain };
             let pidfd = pidfd.map_err(|errno| launching.why_not(errno))?;
             Ok(Started { pidfd, output: ends.output, launching })
         }

@@ -55,7 +55,7 @@ pub(crate) struct Launching {
 /// What can explain a report.
 enum Explain {
     Container(Box<Plan>),
-    Process(ProcessPlan),
+    Process(Box<ProcessPlan>),
 }
 
 /// What a report says.
