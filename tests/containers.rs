@@ -3,6 +3,8 @@
 
 #[path = "containers/first_process.rs"]
 mod first_process;
+#[path = "containers/limits.rs"]
+mod limits;
 #[path = "containers/pods.rs"]
 mod pods;
 mod support;

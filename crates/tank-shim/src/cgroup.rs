@@ -48,10 +48,13 @@ impl Cgroups {
     }
 
     /// Changes limits of those that were made.
-    pub(crate) fn limit(&self, cgroups: &[Cgroup]) -> Result<(), Failure> {
-        for Cgroup { path, files, .. } in cgroups {
-            if !self.paths.contains(path) {
-                return Err(failure(Step::WriteCgroupLimit, path.as_str(), Errno::NOENT));
+    pub(crate) fn limit<'a>(
+        &self,
+        cgroups: impl Iterator<Item = (&'a str, &'a [(String, String)])>,
+    ) -> Result<(), Failure> {
+        for (path, files) in cgroups {
+            if !self.paths.iter().any(|made| made == path) {
+                return Err(failure(Step::WriteCgroupLimit, path, Errno::NOENT));
             }
             files.iter().try_for_each(|(file, value)| write_limit(path, file, value))?;
         }

@@ -269,6 +269,7 @@ impl Container {
     /// Changes what can be changed while it lives.
     pub(crate) fn adjust(&mut self, adjustment: &Adjustment) -> Result<(), Failure> {
         self.wanted.stop = adjustment.stop.clone();
-        self.cgroups.limit(&adjustment.cgroups).map_err(|failure| failure.of(&self.wanted.name))
+        let cgroups = adjustment.cgroups.iter().map(|cgroup| (&*cgroup.path, &*cgroup.files));
+        self.cgroups.limit(cgroups).map_err(|failure| failure.of(&self.wanted.name))
     }
 }

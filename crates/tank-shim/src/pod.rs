@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    self, Adjustment, Exit, ExitRecord, Failure, Launch, LaunchingRun, PreStopFailed, Role,
+    self, Adjust, Exit, ExitRecord, Failure, Launch, LaunchingRun, PreStopFailed, Role,
     RunningContainer, RunningRun, State, Step,
 };
 
@@ -215,9 +215,10 @@ impl Pod {
         self.containers.iter_mut().for_each(|container| container.kill_if_due(now_ms));
     }
 
-    /// Changes containers that live.
-    pub(crate) fn adjust(&mut self, adjustments: &[Adjustment]) -> Result<(), Failure> {
-        adjustments.iter().try_for_each(|adjustment| {
+    /// Changes what can be changed while it lives.
+    pub(crate) fn adjust(&mut self, adjust: &Adjust) -> Result<(), Failure> {
+        self.cgroups.limit(adjust.cgroups.iter().map(|cgroup| (&*cgroup.path, &*cgroup.files)))?;
+        adjust.containers.iter().try_for_each(|adjustment| {
             let is_it = |container: &&mut Container| container.name() == adjustment.container;
             match self.containers.iter_mut().find(is_it) {
                 Some(container) => container.adjust(adjustment),

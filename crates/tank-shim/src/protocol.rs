@@ -24,7 +24,7 @@ pub enum ToShim {
     /// Kill everything now.
     Kill,
     /// Change what can be changed of containers that live. Answered by `adjusted`.
-    Adjust(Vec<Adjustment>),
+    Adjust(Adjust),
     /// Stop by itself later, with nobody left to ask; `None` takes it back.
     RunUntil(Option<RunUntil>),
 }
@@ -393,6 +393,16 @@ pub struct PreStopFailed {
 pub struct RunUntil {
     /// When to begin to stop: boot clock, milliseconds.
     pub at_ms: u64,
+}
+
+/// What changes of a pod that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adjust {
+    /// Files of the pod's own cgroups, in this order.
+    pub cgroups: Vec<PodCgroup>,
+    /// What changes of its containers.
+    pub containers: Vec<Adjustment>,
 }
 
 /// What changes of a container that lives.

@@ -19,8 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    Adjustment, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Step, Stopping,
-    ToShim,
+    Adjust, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Step, Stopping, ToShim,
 };
 use tank_shim::record;
 
@@ -147,7 +146,7 @@ impl Supervisor {
                 self.control.send(&FromShim::Stopping(Stopping { dead_by_ms }));
             }
             (ToShim::Kill, Stage::Live(pod)) => pod.kill(),
-            (ToShim::Adjust(adjustments), Stage::Live(_)) => self.adjust(&adjustments),
+            (ToShim::Adjust(adjust), Stage::Live(_)) => self.adjust(&adjust),
             // Of a pod that is over, its end is the answer.
             (ToShim::Launch(_) | ToShim::Stop(_) | ToShim::Kill | ToShim::Adjust(_), _) => {}
         }
@@ -176,9 +175,9 @@ impl Supervisor {
         }
     }
 
-    fn adjust(&mut self, adjustments: &[Adjustment]) {
+    fn adjust(&mut self, adjust: &Adjust) {
         if let Stage::Live(pod) = &mut self.stage {
-            let failure = pod.adjust(adjustments).err();
+            let failure = pod.adjust(adjust).err();
             self.control.send(&FromShim::Adjusted(failure));
         }
     }

@@ -26,6 +26,15 @@ const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// The limit of memory and swap together, in version 1.
 const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
 
+/// The share of CPU time, in either version.
+const SHARES: [&str; 2] = ["cpu.shares", "cpu.weight"];
+
+/// The share of a container that asks for none.
+const SHARES_DEFAULT: u64 = 1_024;
+
+/// The most that the kernel takes.
+const SHARES_MAX: u64 = 262_144;
+
 /// The cgroup trees of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trees {
@@ -154,12 +163,15 @@ impl Cgroups {
     }
 
     /// The groups of a pod whose containers have these limits, above theirs. On v2
-    /// they hand down the controllers that are needed.
+    /// they hand down the controllers that are needed. Among pods, one has the
+    /// shares of those that run `together`.
     pub fn of_pod<'a>(
         &self,
         pod: &str,
         limits: impl IntoIterator<Item = &'a Limits>,
+        together: impl IntoIterator<Item = &'a Limits>,
     ) -> Vec<PodCgroup> {
+        let shares = shares_of(together);
         let limits: Vec<&Limits> = limits.into_iter().collect();
         let is_needed = |controller: &&str| limits.iter().any(|each| is_limited(controller, each));
         let mut groups: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
@@ -173,10 +185,32 @@ impl Cgroups {
             if layout == Layout::V2 {
                 files.push(("cgroup.subtree_control".to_owned(), format!("+{controller}")));
             }
+            if controller == "cpu" {
+                files.extend(limited(controller, layout, &shares));
+            }
         }
         let group =
             |(path, files): (PathBuf, _)| PodCgroup { path: path.display().to_string(), files };
         groups.into_iter().map(group).collect()
+    }
+
+    /// The same for a pod that lives, in those of its groups that are there.
+    pub fn of_live_pod<'a>(
+        &self,
+        pod: &str,
+        together: impl IntoIterator<Item = &'a Limits>,
+        is_there: impl Fn(&Path) -> bool,
+    ) -> Vec<PodCgroup> {
+        let found =
+            self.trees.root_of("cpu").map(|(root, layout)| (self.pod_dir(root, pod), layout));
+        let Some((path, layout)) = found.filter(|(path, _)| is_there(path)) else {
+            return Vec::new();
+        };
+        let all = limit_files("cpu", layout, &shares_of(together)).into_iter();
+        let files = all
+            .filter(|file| SHARES.contains(&file.name) && is_there(&path.join(file.name)))
+            .map(|file| (file.name.to_owned(), file.value.unwrap_or(file.none.to_owned())));
+        vec![PodCgroup { path: path.display().to_string(), files: files.collect() }]
     }
 
     /// The groups of a container with these limits, for the shim to make and join.
@@ -338,6 +372,15 @@ fn limit_files(controller: &str, layout: Layout, limits: &Limits) -> Vec<LimitFi
     }
 }
 
+/// The shares of containers together, if any of them asks for other than all have.
+fn shares_of<'a>(together: impl IntoIterator<Item = &'a Limits>) -> Limits {
+    let limits: Vec<&Limits> = together.into_iter().collect();
+    let is_asked = limits.iter().any(|each| each.cpu_shares.is_some());
+    let shares = limits.iter().map(|each| each.cpu_shares.unwrap_or(SHARES_DEFAULT));
+    let sum = shares.fold(0, u64::saturating_add).min(SHARES_MAX);
+    Limits { cpu_shares: is_asked.then_some(sum), ..Limits::default() }
+}
+
 /// Version 2 has no file for both.
 fn swap_alone(limits: &Limits) -> Option<String> {
     match (limits.memory_swap?, limits.memory?) {
@@ -454,7 +497,7 @@ mod tests {
     fn a_pod_has_groups_for_what_its_containers_need() {
         let pids = Limits { pids: Some(10), ..Limits::default() };
         let shown = |cgroups: &Cgroups, limits: &[&Limits]| {
-            let groups = cgroups.of_pod("web", limits.iter().copied());
+            let groups = cgroups.of_pod("web", limits.iter().copied(), limits.iter().copied());
             let as_containers = groups.into_iter().map(|PodCgroup { path, files }| Cgroup {
                 path,
                 files,
@@ -476,6 +519,14 @@ mod tests {
             path.to_owned() + &each.collect::<String>()
         };
         assert_eq!(shown(&v2, &[&pids, &none]), handed(&["pids"]));
+        // Among pods, one has what its containers have together.
+        let shares = Limits { cpu_shares: Some(512), ..Limits::default() };
+        let together = handed(&["cpu"]) + " cpu.weight=59";
+        assert_eq!(shown(&v2, &[&shares, &none]), together);
+        let live = v2.of_live_pod("web", [&shares, &none], |_| true);
+        assert_eq!(live[0].files, [("cpu.weight".to_owned(), "59".to_owned())]);
+        let live = v2.of_live_pod("web", [&pids, &none], |_| true);
+        assert_eq!(live[0].files, [("cpu.weight".to_owned(), "100".to_owned())]);
         assert_eq!(shown(&v2, &[&pids, &all_limits()]), handed(&["memory", "pids", "cpu"]));
     }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use tank_shim::protocol::{
-    self as shim_protocol, Adjustment, Container, Launch, Log, Network as ShimNetwork, Role, Step,
-    StopPlan,
+    self as shim_protocol, Adjust, Adjustment, Container, Launch, Log, Network as ShimNetwork,
+    Role, Step, StopPlan,
 };
 
 use crate::core::event::Incarnation;
@@ -49,14 +49,16 @@ pub(super) fn members(pod: &PodSpec) -> impl Iterator<Item = Member<'_>> {
     inits.chain(others)
 }
 
-/// What changes of the containers of a run that goes on by `spec`.
+/// Those that go on once all have been launched.
+fn lasting(pod: &PodSpec) -> impl Iterator<Item = Member<'_>> {
+    members(pod).filter(|member| member.role != Role::Init)
+}
+
+/// What changes of a run that goes on by `spec`.
 ///
 /// # Errors
 /// The limit's name, when a container has no group to put it on.
-pub(super) fn adjustments(
-    surroundings: &Surroundings,
-    spec: &PodSpec,
-) -> Result<Vec<Adjustment>, &'static str> {
+pub(super) fn adjust(surroundings: &Surroundings, spec: &PodSpec) -> Result<Adjust, &'static str> {
     let cgroups = &surroundings.cgroups;
     let adjustment = |Member { spec: container, .. }: Member<'_>| {
         let (pod, name, limits) = (spec.name.as_str(), container.name.as_str(), &container.limits);
@@ -66,7 +68,11 @@ pub(super) fn adjustments(
             stop: stop_plan(surroundings, container),
         })
     };
-    members(spec).filter(|member| member.role != Role::Init).map(adjustment).collect()
+    let limits = lasting(spec).map(|member| &member.spec.limits);
+    Ok(Adjust {
+        cgroups: cgroups.of_live_pod(spec.name.as_str(), limits, |path| path.exists()),
+        containers: lasting(spec).map(adjustment).collect::<Result<_, _>>()?,
+    })
 }
 
 /// How a container is stopped.
@@ -102,9 +108,11 @@ pub(super) async fn request(
             Network::None | Network::Interfaces { .. } => ShimNetwork::None,
         },
         shim_cgroups: surroundings.shim_cgroups.clone(),
-        cgroups: surroundings
-            .cgroups
-            .of_pod(spec.name.as_str(), members(spec).map(|member| &member.spec.limits)),
+        cgroups: surroundings.cgroups.of_pod(
+            spec.name.as_str(),
+            members(spec).map(|member| &member.spec.limits),
+            lasting(spec).map(|member| &member.spec.limits),
+        ),
         volumes: volumes::told(&surroundings.data_dir, spec),
         containers,
     })

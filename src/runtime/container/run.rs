@@ -404,11 +404,11 @@ impl Context {
     }
 
     async fn adjust(&self, action: ActionId, spec: &PodSpec, shim: &mut Shim, asked: &mut Asked) {
-        match launch::adjustments(&self.surroundings, spec) {
-            Ok(adjustments) => {
+        match launch::adjust(&self.surroundings, spec) {
+            Ok(adjust) => {
                 asked.adjust = Some(action);
                 asked.adjust_by = Some(Instant::now() + PATIENCE);
-                let _ = shim.send(&ToShim::Adjust(adjustments)).await;
+                let _ = shim.send(&ToShim::Adjust(adjust)).await;
             }
             Err(controller) => {
                 let what = format!("the run has no {controller} cgroup to set a limit on");
