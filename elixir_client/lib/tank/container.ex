@@ -14,7 +14,7 @@ defmodule Tank.Container do
       and those that list the user
     * `:mounts` - a list of `Tank.Mount`, unique by path
     * `:limits` - a map, see below
-    * `:tty` - whether the program has a terminal; `false` by default
+    * `:tty` - whether the program has a terminal; `false` by default. What it writes is logged
     * `:cap_add`, `:cap_drop` - lists of capabilities by name (`"NET_ADMIN"`, `"CAP_NET_ADMIN"`) or
       `:all`, to add to docker's default ones and to drop from them. What is dropped counts first,
       unless all are added
@@ -27,10 +27,13 @@ defmodule Tank.Container do
       an init container
     * `:stop_signal` - what asks it to end: a signal by name (`"INT"`, `"SIGINT"`, `"RTMIN+3"`), in any
       case, or by number, 1 to 64; it is kept as its name without `SIG`. `nil` is `"TERM"`
-    * `:stop_grace_ms` - milliseconds from that signal to the kill, 0 to 86400000, or `nil` for the
-      runtime's own, 10000 unless `:runtime_opts` says otherwise
-    * `:pre_stop` - a command that runs in it before the signal; none when empty
-    * `:init` - `true` for a small init as its first process, which reaps and forwards signals
+    * `:stop_grace_ms` - milliseconds from when the stop was asked for to the kill, 0 to 86400000, or
+      `nil` for the runtime's own, 10000 unless `:runtime_opts` says otherwise. A supervisor that stops
+      Tank waits for the runtime's own; a longer one is kept to all the same
+    * `:pre_stop` - a command that runs in it before the signal; none when empty. It is part of the
+      grace, and the stop goes on when it fails
+    * `:init` - `true` for a small init as its first process, which reaps and forwards signals, and
+      exits with 128 and its number where a signal has ended the command
 
   All text is UTF-8 without NUL.
 
