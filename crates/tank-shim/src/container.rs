@@ -27,11 +27,18 @@ pub(crate) struct Container {
     cgroups: Cgroups,
     log: Log,
     streams: [Stream; 2],
-    /// Where a terminal comes from, until it has.
-    terminal: Option<OwnedFd>,
+    terminal: Option<Terminal>,
     farewell: Farewell,
     kill_at_ms: Option<u64>,
     is_killed: bool,
+}
+
+/// The terminal of a container that has one.
+enum Terminal {
+    /// It comes over this socket.
+    Awaited(OwnedFd),
+    /// It is there, and does not hang up as long as this is open.
+    Held { _peer: OwnedFd },
 }
 
 /// How far a stop has come.
@@ -81,7 +88,7 @@ impl Container {
                 ([Stream::new("stdout", stdout), Stream::new("stderr", stderr)], None)
             }
             Output::Terminal(socket) => {
-                ([Stream::none("stdout"), Stream::none("stderr")], Some(socket))
+                ([Stream::none("stdout"), Stream::none("stderr")], Some(Terminal::Awaited(socket)))
             }
         };
         Ok(Self {
@@ -172,9 +179,10 @@ impl Container {
 
     /// The terminal is sent before exec. One that was killed before has none.
     fn take_terminal(&mut self) {
-        let Some(socket) = self.terminal.take() else { return };
-        if let Ok(terminal) = launch::receive_terminal(&socket) {
+        let Some(Terminal::Awaited(socket)) = &self.terminal else { return };
+        if let Ok((terminal, peer)) = launch::receive_terminal(socket) {
             self.streams[0] = Stream::new("stdout", terminal);
+            self.terminal = Some(Terminal::Held { _peer: peer });
         }
     }
 

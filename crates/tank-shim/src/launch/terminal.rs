@@ -16,6 +16,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
+use rustix::pty::OpenptFlags;
 
 use crate::syscall;
 
@@ -28,12 +29,7 @@ pub(super) fn set_up(shim: BorrowedFd<'_>, owner: Uid) -> Result<(), Errno> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open(c"/dev/pts/ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&master)?;
-    let terminal = rustix::pty::ioctl_tiocgptpeer(
-        &master,
-        rustix::pty::OpenptFlags::RDWR
-            | rustix::pty::OpenptFlags::NOCTTY
-            | rustix::pty::OpenptFlags::CLOEXEC,
-    )?;
+    let terminal = open_peer(&master)?;
     let (ws_row, ws_col) = ROWS_AND_COLUMNS;
     let size = rustix::termios::Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&terminal, size)?;
@@ -44,6 +40,12 @@ pub(super) fn set_up(shim: BorrowedFd<'_>, owner: Uid) -> Result<(), Errno> {
         syscall::duplicate_to(terminal.as_fd(), number, true)?;
     }
     Ok(())
+}
+
+/// The other end of a pair.
+fn open_peer(master: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    rustix::pty::ioctl_tiocgptpeer(master, flags)
 }
 
 /// Makes the terminal on standard input that of this session.
@@ -72,8 +74,10 @@ fn send(shim: BorrowedFd<'_>, master: &OwnedFd) -> Result<(), Errno> {
     rustix::net::sendmsg(shim, &byte, &mut ancillary, SendFlags::empty()).map(drop)
 }
 
-/// The shim's end, once it has been sent; it never blocks.
-pub(crate) fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+/// The shim's end, once it has been sent; it never blocks. And one of the
+/// container's: as long as it is open, the terminal does not hang up when the
+/// container has it open nowhere for a while, as `/dev/console` often is.
+pub(crate) fn receive(socket: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -86,5 +90,6 @@ pub(crate) fn receive(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     });
     let master = fds.next().and_then(|mut fds| fds.next()).ok_or(Errno::BADF)?;
     rustix::io::ioctl_fionbio(&master, true)?;
-    Ok(master)
+    let peer = open_peer(&master)?;
+    Ok((master, peer))
 }

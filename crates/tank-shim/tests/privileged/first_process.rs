@@ -150,6 +150,14 @@ fn a_terminal_is_the_standard_streams_the_console_and_the_sessions_own() {
 }
 
 #[test]
+fn a_console_that_is_closed_for_a_while_is_there_again() {
+    let scene = scene!("a_console_that_is_closed_for_a_while_is_there_again");
+    let script = "exec </dev/null >/dev/null 2>&1; sleep 0.05
+                  echo once >/dev/console; sleep 0.05; echo again >/dev/console";
+    assert_eq!(scene.output_of_pod(&with_terminal(scene.script(script))), "once\nagain\n");
+}
+
+#[test]
 fn a_terminal_belongs_to_the_user() {
     let scene = scene!("a_terminal_belongs_to_the_user");
     let mut pod = with_terminal(scene.script("stat -c %u /dev/pts/0; : >/dev/console && echo ok"));
