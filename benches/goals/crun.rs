@@ -27,22 +27,18 @@ impl Crun {
     /// Writes the bundle below `dir`, and its state to `state`.
     pub(crate) fn new(dir: &Path, state: &Path, rootfs: &Path, argv: &[&str]) -> io::Result<Self> {
         let bundle = dir.join("bundle");
-        fs::create_dir(&bundle)?;
-        fs::write(bundle.join("config.json"), config(rootfs, argv))?;
+        write_bundle(&bundle, rootfs, argv, CGROUP)?;
         Ok(Self { bundle, state: state.to_path_buf(), _hugetlb: Hugetlb::mount_if_in_the_way()? })
     }
 
     /// Runs the bundle to its end; what it says on standard output.
     pub(crate) fn run(&self, id: &str) -> io::Result<String> {
-        let mut child = Command::new("crun")
-            .arg("--root")
-            .arg(&self.state)
+        let mut child = self
+            .command()
             .args(["run", "--bundle"])
             .arg(&self.bundle)
             .arg(id)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .process_group(0)
             .spawn()?;
         let mut said = String::new();
         child.stdout.take().expect("stdout is piped").read_to_string(&mut said)?;
@@ -53,15 +49,38 @@ impl Crun {
             Err(io::Error::other(format!("crun run: {status}")))
         }
     }
+
+    /// `crun` with its state, in a process group of its own.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("crun");
+        command.arg("--root").arg(&self.state).stdin(Stdio::null()).process_group(0);
+        command
+    }
+
+    /// Where it keeps its state.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+}
+
+/// Makes a bundle.
+pub(crate) fn write_bundle(
+    bundle: &Path,
+    rootfs: &Path,
+    argv: &[&str],
+    cgroup: &str,
+) -> io::Result<()> {
+    fs::create_dir(bundle)?;
+    fs::write(bundle.join("config.json"), config(rootfs, argv, cgroup))
 }
 
 /// `config.json` of the OCI runtime specification.
-fn config(rootfs: &Path, argv: &[&str]) -> String {
+fn config(rootfs: &Path, argv: &[&str], cgroup: &str) -> String {
     let quoted: Vec<String> = argv.iter().map(|arg| format!("{arg:?}")).collect();
     include_str!("config.json")
         .replace("@ARGS@", &quoted.join(", "))
         .replace("@ROOTFS@", &rootfs.display().to_string())
-        .replace("@CGROUP@", CGROUP)
+        .replace("@CGROUP@", cgroup)
         .replace("@SECCOMP@", &seccomp())
 }
 

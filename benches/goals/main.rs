@@ -1,18 +1,22 @@
 //! Tank beside its peers on one machine, in one run: `scripts/bench`, or parts
-//! of it with `cargo bench --bench goals -- launch resync change wire status codec`.
+//! of it with `cargo bench --bench goals -- launch memory resync change wire
+//! status codec`.
 //!
 //! `docs/benchmarks.md` says what is measured, how, and what the goals are.
 
 mod change;
 mod child;
 mod codec;
+mod conmon;
 mod cpus;
 mod crun;
 mod echo;
+mod figure;
 mod fixture;
 mod flight;
 mod interrupt;
 mod launch;
+mod memory;
 mod report;
 mod resync;
 mod sample;
@@ -30,8 +34,9 @@ type Measured = Result<Vec<Row>, Box<dyn Error>>;
 type Part = (&'static str, fn() -> Measured);
 
 /// The parts, in the order of the table.
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("launch", launch::measure),
+    ("memory", memory::measure),
     ("resync", resync::measure),
     ("change", change::measure),
     ("wire", wire::measure),
