@@ -15,8 +15,8 @@ use tank_seccomp::{Circumstances, Machine, Profile};
 use tank_shim::Program;
 use tank_shim::frame::{self, Decoder};
 use tank_shim::protocol::{
-    Bytes, Cgroup, Container, FromShim, Join, Launch, Log, Mount, Network, Seccomp, ToShim, Volume,
-    VolumeSource,
+    Bytes, Cgroup, Container, FromShim, Join, Launch, Log, Mount, Network, Seccomp, ToShim,
+    UserNamespace, Volume, VolumeSource,
 };
 
 const LAUNCHES: usize = 60;
@@ -39,6 +39,7 @@ fn main() {
             PAUSE,
             place.pod_with_volumes(&confined),
         ),
+        ("isolated, in a user namespace", PAUSE, mapped(pod(&confined))),
         ("back to back", Duration::ZERO, pod(&confined)),
         ("back to back, without seccomp", Duration::ZERO, pod(&None)),
     ] {
@@ -57,6 +58,12 @@ fn main() {
     for (name, kilobytes) in place.memory(&confined) {
         println!("  {name}: {kilobytes}");
     }
+}
+
+/// The same pod with users of its own.
+fn mapped(pod: Launch) -> Launch {
+    let ids = UserNamespace { first_id: 0x7000_0000, count: 65_536 };
+    Launch { user_namespace: Some(ids), ..pod }
 }
 
 /// What nearly every container is under.
@@ -115,6 +122,7 @@ impl Place {
             shim_cgroups: Vec::new(),
             cgroups: Vec::new(),
             volumes: Vec::new(),
+            user_namespace: None,
             containers: vec![Container {
                 cgroups: self.cgroups.clone(),
                 seccomp: seccomp.clone(),

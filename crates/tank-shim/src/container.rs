@@ -11,6 +11,7 @@ use crate::launch::{self, Launching, Output, Report};
 use crate::log::{Log, Stream};
 use crate::pod_volumes::PodVolume;
 use crate::process::Process;
+use crate::user_namespace::UserNamespace;
 
 /// How whatever was killed ends.
 const KILLED: Exit = Exit::Signaled(libc::SIGKILL);
@@ -22,6 +23,7 @@ pub(crate) const SOURCES: usize = 8;
 pub(crate) struct Container {
     /// As it was asked for.
     wanted: protocol::Container,
+    ids: Option<protocol::UserNamespace>,
     process: Process,
     launch: Progress,
     cgroups: Cgroups,
@@ -70,16 +72,21 @@ impl Container {
     pub(crate) fn begin(
         wanted: protocol::Container,
         volumes: &[PodVolume],
+        user_namespace: Option<&UserNamespace>,
     ) -> Result<Self, Failure> {
         let name = wanted.name.clone();
-        Self::try_to_begin(wanted, volumes).map_err(|failure| failure.of(&name))
+        Self::try_to_begin(wanted, volumes, user_namespace).map_err(|failure| failure.of(&name))
     }
 
-    fn try_to_begin(wanted: protocol::Container, volumes: &[PodVolume]) -> Result<Self, Failure> {
+    fn try_to_begin(
+        wanted: protocol::Container,
+        volumes: &[PodVolume],
+        user_namespace: Option<&UserNamespace>,
+    ) -> Result<Self, Failure> {
         let log = Log::open(&wanted.log)
             .map_err(|error| launch::failure_of(Step::OpenLog, wanted.log.path.as_str(), &error))?;
         let mut cgroups = Cgroups::make(&wanted.cgroups)?;
-        let started = launch::start(&wanted, volumes).inspect_err(|_| {
+        let started = launch::start(&wanted, volumes, user_namespace).inspect_err(|_| {
             launch::clean(&wanted.name);
             cgroups.remove();
         })?;
@@ -93,6 +100,7 @@ impl Container {
         };
         Ok(Self {
             wanted,
+            ids: user_namespace.map(UserNamespace::ids),
             process: Process::new(started.pidfd),
             launch: Progress::UnderWay(Box::new(started.launching)),
             cgroups,
@@ -232,7 +240,7 @@ impl Container {
     }
 
     fn prepare(&mut self) -> Option<PreStopFailed> {
-        match Hook::begin(&self.wanted, &self.process) {
+        match Hook::begin(&self.wanted, &self.process, self.ids) {
             Ok(hook) => {
                 self.farewell = Farewell::Preparing(Box::new(hook));
                 None

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use tank_shim::protocol::{Container, Exit, Failure};
+use tank_shim::protocol::{Container, Exit, Failure, UserNamespace};
 
 use crate::launch::{self, Launching, Output, Report};
 use crate::log::{Log, Stream};
@@ -23,9 +23,13 @@ pub(crate) type HookEnd = Result<(), String>;
 
 impl Hook {
     /// Starts the `pre_stop` of a container whose first process is `first`.
-    pub(crate) fn begin(container: &Container, first: &Process) -> Result<Self, Failure> {
+    pub(crate) fn begin(
+        container: &Container,
+        first: &Process,
+        ids: Option<UserNamespace>,
+    ) -> Result<Self, Failure> {
         let argv = &container.stop.pre_stop;
-        let started = launch::start_beside(container, first.pidfd(), argv)?;
+        let started = launch::start_beside(container, first.pidfd(), ids, argv)?;
         let streams = match started.output {
             Output::Pipes([stdout, stderr]) => {
                 [Stream::new("stdout", stdout), Stream::new("stderr", stderr)]

@@ -16,6 +16,7 @@ mod process;
 mod supervisor;
 #[expect(unsafe_code, reason = "system calls that have no safe wrapper")]
 mod syscall;
+mod user_namespace;
 
 use std::process::ExitCode;
 

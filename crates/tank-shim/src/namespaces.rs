@@ -1,8 +1,8 @@
 //! The namespaces that the containers of a pod share: network, ipc and uts. The
 //! shim is in them itself, so that every container is born in them and none
-//! holds them for the others. They end with the shim.
+//! holds them for the others; where they belong to a user namespace, which it
+//! does not enter, it holds them open. They end with the shim.
 
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
@@ -10,47 +10,71 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
 use tank_shim::protocol::{Failure, Launch, Network, Step};
 
-use crate::launch::{failure, failure_of};
+use crate::launch::{At, Stumble};
 use crate::syscall;
+use crate::user_namespace::UserNamespace;
 
 /// What a network of a pod's own lets every user do, as docker has it: serve any
 /// port, and send echo requests.
-const NETWORK_SETTINGS: [(&str, &str); 2] = [
-    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
-    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
-];
+const NETWORK_SETTINGS: [&str; 2] =
+    ["/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ping_group_range"];
 
-/// Makes them and leaves the host's for them.
-pub(crate) fn enter(launch: &Launch) -> Result<(), Failure> {
+/// Makes them, and leaves the host's for them unless they belong to a user
+/// namespace, which it returns.
+pub(crate) fn make(launch: &Launch) -> Result<Option<UserNamespace>, Failure> {
+    if let Some(ids) = launch.user_namespace {
+        return UserNamespace::make(launch, ids).map(Some);
+    }
+    let entered = syscall::enter_new(wanted(launch)).at(Step::MakeNamespaces);
+    match entered.and_then(|()| set_up(launch)) {
+        Ok(()) => Ok(None),
+        Err(stumble) => Err(explain(launch, stumble)),
+    }
+}
+
+/// Those that every pod has of its own.
+pub(crate) fn wanted(launch: &Launch) -> UnshareFlags {
     let always = UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
-    let new = match launch.network {
+    match launch.network {
         Network::None => always | UnshareFlags::NEWNET,
         Network::Host => always,
-    };
-    let failed = |step, object: &str| {
-        let object = object.to_owned();
-        move |errno| failure(step, object, errno)
-    };
-    syscall::enter_new(new).map_err(failed(Step::MakeNamespaces, &launch.pod))?;
-    rustix::system::sethostname(launch.hostname.as_bytes())
-        .map_err(failed(Step::SetHostname, &launch.hostname))?;
+    }
+}
+
+/// Sets up those that the caller is in.
+pub(crate) fn set_up(launch: &Launch) -> Result<(), Stumble> {
+    rustix::system::sethostname(launch.hostname.as_bytes()).at(Step::SetHostname)?;
     match launch.network {
         Network::None => {
-            raise_loopback().map_err(failed(Step::RaiseLoopback, "lo"))?;
-            set_up_network()
+            raise_loopback().at(Step::RaiseLoopback)?;
+            set_up_network(launch)
         }
         Network::Host => Ok(()),
     }
 }
 
-fn set_up_network() -> Result<(), Failure> {
-    for (path, value) in NETWORK_SETTINGS {
-        match std::fs::write(path, value) {
+/// A step with its object.
+pub(crate) fn explain(launch: &Launch, stumble: Stumble) -> Failure {
+    let object = match stumble.step {
+        Step::SetHostname => launch.hostname.as_str(),
+        Step::RaiseLoopback => "lo",
+        Step::SetUpNetwork => NETWORK_SETTINGS.get(stumble.index).copied().unwrap_or_default(),
+        _ => launch.pod.as_str(),
+    };
+    Failure::new(stumble.step, object, stumble.errno)
+}
+
+fn set_up_network(launch: &Launch) -> Result<(), Stumble> {
+    // The highest group that the kernel takes, or that there is.
+    let last = launch.user_namespace.map_or(i32::MAX.cast_unsigned(), |ids| ids.count - 1);
+    let values = ["0".to_owned(), format!("0 {last}")];
+    for (index, (path, value)) in NETWORK_SETTINGS.iter().zip(values).enumerate() {
+        let written = std::fs::write(path, value)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        match written {
             // A kernel may be without IPv4.
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failure_of(Step::SetUpNetwork, path, &error));
-            }
-            _ => {}
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).at_nth(Step::SetUpNetwork, index),
         }
     }
     Ok(())

@@ -20,6 +20,7 @@ use crate::container::{self, Container};
 use crate::launch::{self, failure};
 use crate::namespaces;
 use crate::pod_volumes::{self, PodVolume};
+use crate::user_namespace::UserNamespace;
 
 /// A pod whose life has begun.
 pub(crate) struct Pod {
@@ -27,6 +28,7 @@ pub(crate) struct Pod {
     incarnation: u64,
     /// Whether it has one container in all.
     is_alone: bool,
+    user_namespace: Option<UserNamespace>,
     volumes: Vec<PodVolume>,
     cgroups: Cgroups,
     shim_move: Option<Move>,
@@ -55,7 +57,7 @@ impl Pod {
     /// cgroups, which are removed again on failure.
     pub(crate) fn begin(launch: Launch) -> Result<Self, Failure> {
         let shim_move = Move::begin(&launch.shim_cgroups)?;
-        namespaces::enter(&launch)?;
+        let user_namespace = namespaces::make(&launch)?;
         let volumes = pod_volumes::prepare(&launch)?;
         let cgroups = Cgroups::make_above(&launch.cgroups)?;
         let mut waiting = launch.containers;
@@ -66,6 +68,7 @@ impl Pod {
             name: launch.pod,
             incarnation: launch.incarnation,
             is_alone: waiting.len() == 1,
+            user_namespace,
             volumes,
             cgroups,
             shim_move: Some(shim_move),
@@ -182,7 +185,7 @@ impl Pod {
 
     fn launch_next(&mut self) {
         let Some(next) = self.waiting.pop_front() else { return };
-        match Container::begin(next, &self.volumes) {
+        match Container::begin(next, &self.volumes, self.user_namespace.as_ref()) {
             Ok(container) => self.containers.push(container),
             Err(failure) => self.fail(failure),
         }

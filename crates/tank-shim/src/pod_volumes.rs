@@ -23,6 +23,8 @@ pub(crate) struct PodVolume {
     pub(crate) name: String,
     /// A path of the host, or of the run directory.
     pub(crate) path: String,
+    /// Whether its files are the host's users'. What is made for the pod is its own's.
+    pub(crate) is_hosts: bool,
 }
 
 /// Mounts what is in memory, and says where all are.
@@ -32,11 +34,12 @@ pub(crate) fn prepare(launch: &Launch) -> Result<Vec<PodVolume>, Failure> {
         leave_hosts_mounts().map_err(|errno| failure(Step::MakeNamespaces, &launch.pod, errno))?;
     }
     let volume = |volume: &tank_shim::protocol::Volume| {
-        let path = match &volume.source {
-            VolumeSource::Path(path) => path.clone(),
-            VolumeSource::Tmpfs(bytes) => mount_tmpfs(&volume.name, *bytes)?,
+        let root = launch.user_namespace.map_or(0, |ids| ids.host_id(0));
+        let (path, is_hosts) = match &volume.source {
+            VolumeSource::Path(path) => (path.clone(), true),
+            VolumeSource::Tmpfs(bytes) => (mount_tmpfs(&volume.name, *bytes, root)?, false),
         };
-        Ok(PodVolume { name: volume.name.clone(), path })
+        Ok(PodVolume { name: volume.name.clone(), path, is_hosts })
     };
     launch.volumes.iter().map(volume).collect()
 }
@@ -49,15 +52,16 @@ fn leave_hosts_mounts() -> Result<(), Errno> {
     rustix::mount::mount_change(c"/", flags)
 }
 
-/// Mounts a file system in memory, for any user as `/tmp` is. As docker has it,
+/// Mounts a file system in memory that belongs to `root`, for any user as `/tmp` is. As docker has it,
 /// what is written there cannot be executed.
-fn mount_tmpfs(name: &str, bytes: u64) -> Result<String, Failure> {
+fn mount_tmpfs(name: &str, bytes: u64, root: u32) -> Result<String, Failure> {
     if name.is_empty() || name == ".." || name.contains('/') {
         return Err(failure(Step::CheckContainer, "volumes", Errno::INVAL));
     }
     let path = Path::new(TMPFS_DIR).join(name);
     std::fs::create_dir_all(&path).map_err(|error| failure_of(Step::MakeTmpfs, name, &error))?;
-    let options = CString::new(format!("mode=1777,size={bytes}")).unwrap_or_default();
+    let options =
+        CString::new(format!("mode=1777,size={bytes},uid={root},gid={root}")).unwrap_or_default();
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount(c"tmpfs", &path, c"tmpfs", flags, Some(&*options))
         .map_err(|errno| failure(Step::MakeTmpfs, name, errno))?;

@@ -99,7 +99,7 @@ fn waits_for_signals(syscall: &str) -> bool {
 }
 
 /// The pid that the host's `/proc` shows for a pidfd.
-fn host_pid(pidfd: &OwnedFd) -> Option<i32> {
+pub(crate) fn host_pid(pidfd: &OwnedFd) -> Option<i32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
 }

@@ -71,6 +71,9 @@ pub struct Launch {
     /// What containers may mount, unique by name.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// Whose users the containers' are; the host's own when absent.
+    #[serde(default)]
+    pub user_namespace: Option<UserNamespace>,
     /// The containers, unique by name.
     pub containers: Vec<Container>,
 }
@@ -93,6 +96,27 @@ pub enum Network {
     None,
     /// The host's.
     Host,
+}
+
+/// Users of the host's that a pod's are: inside they are numbered from 0 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserNamespace {
+    /// What is 0 inside, of users and of groups. Never 0 itself.
+    pub first_id: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl UserNamespace {
+    /// The host's id of one inside. One that is not inside is nobody's: no file
+    /// can belong to it.
+    #[must_use]
+    pub fn host_id(&self, id: u32) -> u32 {
+        const NOBODY: u32 = 65_534;
+        let last = self.count.saturating_sub(1);
+        self.first_id.saturating_add(if id > last { NOBODY.min(last) } else { id })
+    }
 }
 
 /// What containers may mount.
@@ -555,6 +579,8 @@ steps! {
     CheckContainer => "check",
     /// The pod's own namespaces cannot be made.
     MakeNamespaces => "make namespaces for",
+    /// The pod's users cannot be those of the host that they are to be.
+    MapUsers => "map the users of",
     /// The hostname cannot be set.
     SetHostname => "set hostname",
     /// The loopback device cannot be brought up.
@@ -595,8 +621,14 @@ steps! {
     MakeMountsPrivate => "make mounts private below",
     /// What is to be mounted cannot be opened.
     OpenVolume => "open volume",
+    /// The files of what is to be mounted cannot belong to the pod's own users.
+    MapVolume => "map the users of volume",
+    /// The same of the root filesystem's.
+    MapRootfs => "map the users of root filesystem",
     /// The overlay cannot be mounted.
     MountOverlay => "mount overlay on",
+    /// The first process cannot become one of the pod's own users.
+    EnterUserNamespace => "enter the user namespace for",
     /// The root cannot be changed to the overlay.
     PivotRoot => "pivot root to",
     /// `/proc` cannot be mounted.

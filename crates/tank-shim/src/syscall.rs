@@ -48,22 +48,14 @@ pub(crate) fn clone(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Cloned, Errno> {
     let mut pidfd: RawFd = -1;
-    let mut arguments = CloneArguments {
+    let arguments = CloneArguments {
         flags: u64::from((namespaces | libc::CLONE_PIDFD).cast_unsigned()),
         pidfd: (&raw mut pidfd).addr() as u64,
         exit_signal: libc::SIGCHLD.cast_unsigned().into(),
         ..CloneArguments::default()
     };
-    if let Some(cgroup) = cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
-    }
-    // SAFETY: the arguments are a valid clone_args of the size given, and
-    // `pidfd` outlives the call. Without CLONE_VM the child runs on a copy of
-    // this memory; with one thread, no lock can be held by another.
-    let result = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>())
-    })?;
+    // SAFETY: `pidfd` outlives the call.
+    let result = unsafe { clone3(arguments, cgroup) }?;
     if result == 0 {
         return Ok(Cloned::Child);
     }
@@ -89,15 +81,49 @@ pub(crate) fn fork_brother() -> Result<Forked, Errno> {
     fork_with(libc::CLONE_PARENT | libc::SIGCHLD)
 }
 
+/// The same into new namespaces and, if given, a version 2 cgroup.
+pub(crate) fn clone_brother(
+    namespaces: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Forked, Errno> {
+    // The signal at its end is the caller's own.
+    let flags = (namespaces | libc::CLONE_PARENT).cast_unsigned().into();
+    // SAFETY: no argument is a pointer.
+    let pid = unsafe { clone3(CloneArguments { flags, ..CloneArguments::default() }, cgroup) }?;
+    Ok(forked(pid))
+}
+
+/// # Safety
+///
+/// What the arguments point to outlives the call.
+unsafe fn clone3(
+    mut arguments: CloneArguments,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<libc::c_long, Errno> {
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: the arguments are a valid clone_args of the size given. Without
+    // CLONE_VM the child runs on a copy of this memory; with one thread, no lock
+    // can be held by another.
+    check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>())
+    })
+}
+
 fn fork_with(flags: libc::c_int) -> Result<Forked, Errno> {
     // SAFETY: without CLONE_VM the child runs on a copy of this memory, and the
     // caller is the only thread of its process. The stack and the ids are null, in
     // whichever order a machine has them.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    Ok(match i32::try_from(pid).unwrap_or_default() {
+    check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).map(forked)
+}
+
+fn forked(pid: libc::c_long) -> Forked {
+    match i32::try_from(pid).unwrap_or_default() {
         0 => Forked::Child,
         pid => Forked::Parent(pid),
-    })
+    }
 }
 
 /// Ends the process at once: no destructors, no exit handlers.
@@ -376,12 +402,23 @@ pub(crate) fn enter_new(namespaces: UnshareFlags) -> Result<(), Errno> {
 /// Sets flags (`MOUNT_ATTR_*`) of a mount and of all below it, and makes them
 /// private. Linux 5.12.
 pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, set: u64) -> Result<(), Errno> {
-    let attributes = libc::mount_attr {
-        attr_set: set,
-        attr_clr: 0,
-        propagation: libc::MS_PRIVATE,
-        userns_fd: 0,
-    };
+    mount_setattr(tree, set, 0)
+}
+
+/// The same, and the files of a tree that is mounted nowhere belong to the users
+/// of a user namespace, by the numbers that they have in it.
+pub(crate) fn map_mount(
+    tree: BorrowedFd<'_>,
+    set: u64,
+    user_namespace: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    let userns_fd = user_namespace.as_raw_fd().cast_unsigned().into();
+    mount_setattr(tree, set | libc::MOUNT_ATTR_IDMAP, userns_fd)
+}
+
+fn mount_setattr(tree: BorrowedFd<'_>, set: u64, userns_fd: u64) -> Result<(), Errno> {
+    let attributes =
+        libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd };
     // SAFETY: the path is a C string and the kernel reads a mount_attr of the
     // size given.
     check(unsafe {

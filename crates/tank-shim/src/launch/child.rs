@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use tank_shim::protocol::Step;
 
+use super::mapped::{self, Mapped};
 use super::plan::Plan;
 use super::process_plan::{Output, ProcessPlan};
 use super::volumes;
@@ -59,7 +60,7 @@ const DEV_MOUNTS: [DevMount; 3] = [
     DevMount { path: c"/dev/mqueue", kind: c"mqueue", flags: NO_SUID_DEV_EXEC, options: c"" },
 ];
 
-const NO_SUID_DEV_EXEC: MountFlags =
+pub(super) const NO_SUID_DEV_EXEC: MountFlags =
     MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Hidden: they tell of the host or reach into it. Docker's list.
@@ -83,20 +84,20 @@ const PROTECTED: [&CStr; 5] =
 
 /// A step that failed, as it goes through the report pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stumble {
+pub(crate) struct Stumble {
     /// Which step.
-    pub(super) step: Step,
+    pub(crate) step: Step,
     /// Which of the step's objects, where there are several.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// Why.
-    pub(super) errno: i32,
+    pub(crate) errno: i32,
 }
 
 impl Stumble {
     /// How long one is in the pipe.
-    pub(super) const BYTES: usize = 7;
+    pub(crate) const BYTES: usize = 7;
 
-    fn to_bytes(self) -> [u8; Self::BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let [a, b, c, d] = self.errno.to_ne_bytes();
         // A path has at most 2,048 parts, and no other list is as long.
         let [e, f] = u16::try_from(self.index).unwrap_or(u16::MAX).to_ne_bytes();
@@ -104,7 +105,7 @@ impl Stumble {
     }
 
     /// Reads one; `None` for bytes that are none.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let &[step, a, b, c, d, e, f] = bytes else { return None };
         let step = *Step::ALL.get(usize::from(step))?;
         let index = u16::from_ne_bytes([e, f]).into();
@@ -137,7 +138,7 @@ fn dev_object(index: usize) -> Option<&'static CStr> {
 }
 
 /// Ends the process if it is about to unwind into its parent's loop.
-struct NeverUnwind;
+pub(crate) struct NeverUnwind;
 
 impl Drop for NeverUnwind {
     fn drop(&mut self) {
@@ -146,7 +147,7 @@ impl Drop for NeverUnwind {
 }
 
 /// Makes a result of the kernel's say what failed.
-pub(super) trait At<T> {
+pub(crate) trait At<T> {
     /// At this step.
     fn at(self, step: Step) -> Result<T, Stumble>;
     /// At this step, with this one of its objects.
@@ -186,7 +187,10 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     join_cgroups(&plan.process)?;
     // Only now, so that the container's cgroups are the roots of what it sees.
     syscall::enter_new(UnshareFlags::NEWCGROUP).at(Step::EnterCgroupNamespace)?;
-    limit_process(&plan.process)?;
+    match &plan.mapped {
+        Some(mapped) => mapped::arrive(plan, mapped)?,
+        None => limit_process(&plan.process)?,
+    }
     begin_session()?;
     rustix::process::umask(Mode::empty());
     change_root(plan)?;
@@ -194,7 +198,7 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     hide_the_host(plan)?;
     // Before the volumes: one may lie over the devices.
     set_up_input(plan)?;
-    volumes::mount(&plan.mounts, plan.privileged)?;
+    volumes::mount(&plan.mounts, plan.opens_devices())?;
     redirect_and_close(&plan.process)?;
     make_working_dir(&plan.process)?;
     protect_root(plan).at(Step::ProtectRoot)?;
@@ -258,9 +262,21 @@ fn write_own_oom_score(adj: &str) -> Result<(), Errno> {
     rustix::io::write(&file, adj.as_bytes()).map(drop)
 }
 
-/// Mounts the overlay and makes it the root. The host's root is the current
-/// directory from here until it is detached.
+/// Makes the overlay the root. The host's root is the current directory from here
+/// until it is detached.
 fn change_root(plan: &Plan) -> Result<(), Stumble> {
+    if plan.mapped.is_none() {
+        mount_root(plan)?;
+    }
+    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let host_root = rustix::fs::open(c"/", path, Mode::empty()).at(Step::PivotRoot)?;
+    // The old root lies on top of the new one until it is detached.
+    rustix::process::pivot_root(c".", c".").at(Step::PivotRoot)?;
+    rustix::process::fchdir(&host_root).at(Step::PivotRoot)
+}
+
+/// Mounts the overlay and enters it.
+fn mount_root(plan: &Plan) -> Result<(), Stumble> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
     volumes::open(&plan.mounts)?;
@@ -269,18 +285,13 @@ fn change_root(plan: &Plan) -> Result<(), Stumble> {
     let flags = no_devices(plan);
     rustix::mount::mount(c"overlay", c"root", c"overlay", flags, Some(&*plan.overlay_options))
         .at(Step::MountOverlay)?;
-    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let host_root = rustix::fs::open(c"/", path, Mode::empty()).at(Step::PivotRoot)?;
-    rustix::process::chdir(c"root").at(Step::PivotRoot)?;
-    // The old root lies on top of the new one until it is detached.
-    rustix::process::pivot_root(c".", c".").at(Step::PivotRoot)?;
-    rustix::process::fchdir(&host_root).at(Step::PivotRoot)
+    rustix::process::chdir(c"root").at(Step::PivotRoot)
 }
 
 /// No device node that a container makes may ever open a device, unless it is
-/// privileged.
+/// privileged as the host's root.
 fn no_devices(plan: &Plan) -> MountFlags {
-    if plan.privileged { MountFlags::empty() } else { MountFlags::NODEV }
+    if plan.opens_devices() { MountFlags::empty() } else { MountFlags::NODEV }
 }
 
 /// Opens the root filesystem in this mount namespace under the number that the
@@ -301,9 +312,16 @@ fn mount_kernel_file_systems(plan: &Plan) -> Result<(), Stumble> {
     mount_point(c"/proc").at(Step::MountProc)?;
     mount(c"proc", c"/proc", NO_SUID_DEV_EXEC, c"").at(Step::MountProc)?;
     mount_point(c"/sys").at(Step::MountSys)?;
-    let read_only = if plan.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
-    mount(c"sysfs", c"/sys", NO_SUID_DEV_EXEC | read_only, c"").at(Step::MountSys)?;
+    mount_sys(plan).at(Step::MountSys)?;
     mount_dev(plan)
+}
+
+fn mount_sys(plan: &Plan) -> Result<(), Errno> {
+    if let Some(tree) = plan.mapped.as_ref().and_then(Mapped::sys) {
+        return volumes::attach(tree, CWD, c"/sys");
+    }
+    let read_only = if plan.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
+    mount(c"sysfs", c"/sys", NO_SUID_DEV_EXEC | read_only, c"")
 }
 
 fn mount_dev(plan: &Plan) -> Result<(), Stumble> {

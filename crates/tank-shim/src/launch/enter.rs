@@ -11,32 +11,41 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType as NameSpaces;
-use tank_shim::protocol::{Container, Failure, Step};
+use tank_shim::protocol::{Container, Failure, Step, UserNamespace};
 
 use super::child::{self, At, Stumble};
-use super::process_plan::{ProcessPlan, pipe};
-use super::{Explain, Launching, Started, failure};
+use super::process_plan::ProcessPlan;
+use super::{Explain, Launching, Started, failure, mapped};
 use crate::syscall::{self, Cloned, Forked};
 
 /// Where the container has to itself what the shim is not in.
 const NAMESPACES: NameSpaces =
     NameSpaces::MOUNT.union(NameSpaces::PROCESS_ID).union(NameSpaces::CONTROL_GROUP);
 
+/// Those that the shim is in as well, unless the pod has users of its own.
+const MAPPED_NAMESPACES: NameSpaces = NameSpaces::USER
+    .union(NameSpaces::NETWORK)
+    .union(NameSpaces::INTER_PROCESS_COMMUNICATION)
+    .union(NameSpaces::HOST_NAME_AND_NIS_DOMAIN_NAME);
+
 /// Clones a process that executes `argv` beside a container's first process.
 pub(crate) fn start(
     container: &Container,
     first: BorrowedFd<'_>,
+    ids: Option<UserNamespace>,
     argv: &[String],
 ) -> Result<Started, Failure> {
     let beside = Container { init: false, tty: false, ..container.clone() };
-    let (plan, ends) = ProcessPlan::new(&beside, argv)?;
-    let (brother, brother_child) = pipe("the process's id")?;
-    rustix::io::ioctl_fionbio(&brother, false)
-        .map_err(|errno| failure(Step::MakePipe, "the process's id", errno))?;
-    match syscall::clone(0, plan.birth_cgroup.as_ref().map(AsFd::as_fd)) {
-        Ok(Cloned::Child) => child::report_failure(&plan, || enter(&plan, first, &brother_child)),
+    let (plan, ends) = ProcessPlan::new(&beside, argv, ids)?;
+    let (brother, brother_child) = brother_pipe()?;
+    match syscall::clone(0, plan.birth_cgroup()) {
+        Ok(Cloned::Child) => {
+            let is_mapped = ids.is_some();
+            child::report_failure(&plan, || enter(&plan, first, is_mapped, &brother_child))
+        }
         Ok(Cloned::Parent(entering)) => {
             drop(brother_child);
             let pidfd = wait_for_brother(brother, &entering);
@@ -53,15 +62,22 @@ pub(crate) fn start(
 fn enter(
     plan: &ProcessPlan,
     first: BorrowedFd<'_>,
+    is_mapped: bool,
     brother: &OwnedFd,
 ) -> Result<Infallible, Stumble> {
     // Who is in the container already must not look into what comes (CVE-2016-9962).
     syscall::forbid_looks();
     child::join_cgroups(plan)?;
     child::limit_process(plan)?;
-    rustix::thread::move_into_thread_name_spaces(first, NAMESPACES).at(Step::EnterContainer)?;
+    let namespaces = if is_mapped { NAMESPACES.union(MAPPED_NAMESPACES) } else { NAMESPACES };
+    rustix::thread::move_into_thread_name_spaces(first, namespaces).at(Step::EnterContainer)?;
     match syscall::fork_brother().at(Step::Clone)? {
-        Forked::Child => child::begin_and_exec(plan),
+        Forked::Child => {
+            if is_mapped {
+                mapped::become_root().at(Step::EnterUserNamespace)?;
+            }
+            child::begin_and_exec(plan)
+        }
         Forked::Parent(pid) => {
             let _ = rustix::io::write(brother, &pid.to_ne_bytes());
             syscall::exit_now(0)
@@ -69,8 +85,14 @@ fn enter(
     }
 }
 
+/// A pipe for a brother's pid, on which the shim waits for it.
+pub(super) fn brother_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|errno| failure(Step::MakePipe, "the process's id", errno))
+}
+
 /// The brother of a process that is about to end.
-fn wait_for_brother(pipe: OwnedFd, entering: &OwnedFd) -> Result<OwnedFd, Errno> {
+pub(super) fn wait_for_brother(pipe: OwnedFd, entering: &OwnedFd) -> Result<OwnedFd, Errno> {
     let mut pid = [0; 4];
     let read = std::fs::File::from(pipe).read_exact(&mut pid);
     let _ = rustix::process::waitid(WaitId::PidFd(entering.as_fd()), WaitIdOptions::EXITED);

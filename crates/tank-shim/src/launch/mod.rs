@@ -5,6 +5,7 @@ mod child;
 mod enter;
 mod etc;
 mod init;
+mod mapped;
 mod plan;
 mod process_plan;
 mod terminal;
@@ -13,16 +14,17 @@ mod volumes;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use tank_shim::protocol::{Container, Failure, Step};
+use tank_shim::protocol::{Container, Failure, Step, UserNamespace as Ids};
 
-use self::child::Stumble;
+pub(crate) use self::child::{At, NeverUnwind, Stumble};
 use crate::pod_volumes::PodVolume;
 use crate::syscall::{self, Cloned};
+use crate::user_namespace::UserNamespace;
 pub(crate) use enter::start as start_beside;
 use plan::Plan;
 pub(crate) use process_plan::Output;
@@ -34,6 +36,12 @@ const CONTAINERS_DIR: &str = "containers";
 
 /// The directories below a container's that belong to its overlay.
 const OVERLAY_DIRS: [&str; 3] = ["upper", "work", "root"];
+
+/// Those that are there, too, when the pod has users of its own.
+const MAPPED_DIRS: [&str; 3] = ["lower", "volumes", "sys"];
+
+/// The namespaces that a container has to itself from its birth.
+const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
 
 /// A process of a container's, on its way to exec.
 pub(crate) struct Started {
@@ -70,15 +78,20 @@ pub(crate) enum Report {
 
 /// Clones a container's first process. On failure nothing is left but the
 /// cgroups, which are the caller's, and what [`clean`] removes.
-pub(crate) fn start(container: &Container, volumes: &[PodVolume]) -> Result<Started, Failure> {
-    let (plan, ends) = Plan::new(container, volumes)?;
+pub(crate) fn start(
+    container: &Container,
+    volumes: &[PodVolume],
+    user_namespace: Option<&UserNamespace>,
+) -> Result<Started, Failure> {
+    let ids = user_namespace.map(UserNamespace::ids);
+    let (plan, ends) = Plan::new(container, volumes, user_namespace)?;
     let dir = dir_of(&container.name);
-    make_overlay_dirs(&dir)?;
-    etc::write(container, &dir)?;
-    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-    let birth_cgroup = plan.process.birth_cgroup.as_ref().map(AsFd::as_fd);
-    let cloned = syscall::clone(namespaces, birth_cgroup);
-    match cloned {
+    make_overlay_dirs(&dir, ids)?;
+    etc::write(container, &dir, ids)?;
+    if let Some(user_namespace) = user_namespace {
+        return mapped::start(plan, ends, user_namespace);
+    }
+    match syscall::clone(NAMESPACES, plan.process.birth_cgroup()) {
         Ok(Cloned::Child) => child::run(&plan),
         Ok(Cloned::Parent(pidfd)) => {
             let explain = Explain::Container(Box::new(plan.without_descriptors()));
@@ -145,18 +158,22 @@ pub(crate) fn clean_all() {
 }
 
 /// Makes the overlay's directories, new and empty.
-fn make_overlay_dirs(dir: &Path) -> Result<(), Failure> {
+fn make_overlay_dirs(dir: &Path, ids: Option<Ids>) -> Result<(), Failure> {
     let failed =
         |dir: &Path, error| failure_of(Step::MakeDirectory, dir.display().to_string(), &error);
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(dir, error)),
         _ => fs::create_dir_all(dir).map_err(|error| failed(dir, error))?,
     }
-    for dir in OVERLAY_DIRS.map(|name| dir.join(name)) {
+    let mapped = if ids.is_some() { &MAPPED_DIRS[..] } else { &[] };
+    for dir in OVERLAY_DIRS.iter().chain(mapped).map(|name| dir.join(name)) {
         fs::create_dir(&dir).map_err(|error| failed(&dir, error))?;
     }
     // The container's root directory is the upper one, and other users enter it.
     let upper = dir.join("upper");
+    if let Some(root) = ids.map(|ids| ids.host_id(0)) {
+        chown(&upper, Some(root), Some(root)).map_err(|error| failed(&upper, error))?;
+    }
     fs::set_permissions(&upper, Permissions::from_mode(0o755))
         .map_err(|error| failed(&upper, error))
 }

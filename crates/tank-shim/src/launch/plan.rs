@@ -8,10 +8,12 @@ use rustix::fs::{Mode, OFlags};
 use tank_shim::protocol::{Container, Failure, Step};
 
 use super::child::Stumble;
+use super::mapped::Mapped;
 use super::process_plan::{Ends, ProcessPlan};
 use super::volumes::{self, MountPlan};
-use super::{dir_of, failure};
+use super::{dir_of, failure, mapped};
 use crate::pod_volumes::PodVolume;
+use crate::user_namespace::UserNamespace;
 
 /// What the child works through.
 pub(super) struct Plan {
@@ -23,6 +25,8 @@ pub(super) struct Plan {
     pub(super) rootfs_fd: Option<OwnedFd>,
     /// The overlay's options.
     pub(super) overlay_options: CString,
+    /// What is otherwise with users of its own.
+    pub(super) mapped: Option<Mapped>,
     /// The volumes' mounts, in the order in which they are made.
     pub(super) mounts: Vec<MountPlan>,
     /// Whether the root is for reading only.
@@ -38,27 +42,36 @@ impl Plan {
     pub(super) fn new(
         container: &Container,
         volumes: &[PodVolume],
+        user_namespace: Option<&UserNamespace>,
     ) -> Result<(Self, Ends), Failure> {
         let dir = dir_of(&container.name).display().to_string();
         let rootfs_fd = open_rootfs(&container.rootfs)?;
         // Volatile: what is written does not outlive the run, so that the end of
         // the mount need not wait until all of it is on the disk.
-        let overlay_options = format!(
-            "lowerdir=/proc/self/fd/{},upperdir=upper,workdir=work,volatile",
-            rootfs_fd.as_raw_fd()
-        );
-        let (process, ends) = ProcessPlan::new(container, &container.argv)?;
+        let lower = match user_namespace {
+            Some(_) => mapped::LOWER.to_string_lossy().into_owned(),
+            None => format!("/proc/self/fd/{}", rootfs_fd.as_raw_fd()),
+        };
+        let overlay_options = format!("lowerdir={lower},upperdir=upper,workdir=work,volatile");
+        let ids = user_namespace.map(UserNamespace::ids);
+        let (process, ends) = ProcessPlan::new(container, &container.argv, ids)?;
         let plan = Self {
             dir: c_string("name", &dir)?,
             rootfs: c_string("rootfs", &container.rootfs)?,
             rootfs_fd: Some(rootfs_fd),
             overlay_options: c_string("rootfs", &overlay_options)?,
+            mapped: user_namespace.map(Mapped::new),
             mounts: volumes::plan(volumes, &container.mounts)?,
             read_only: container.read_only,
             privileged: container.privileged,
             process,
         };
         Ok((plan, ends))
+    }
+
+    /// Whether device nodes open their devices: for root of the host's only.
+    pub(super) fn opens_devices(&self) -> bool {
+        self.privileged && self.mapped.is_none()
     }
 
     /// What the shim keeps: enough to explain a report.
@@ -69,8 +82,10 @@ impl Plan {
     /// What a step was done to.
     pub(super) fn object(&self, stumble: &Stumble) -> String {
         match stumble.step {
-            Step::OpenRootfs => self.rootfs.to_string_lossy().into_owned(),
-            Step::OpenVolume => self.mount_object(stumble.index, MountPlan::source),
+            Step::OpenRootfs | Step::MapRootfs => self.rootfs.to_string_lossy().into_owned(),
+            Step::OpenVolume | Step::MapVolume => {
+                self.mount_object(stumble.index, MountPlan::source)
+            }
             Step::MakeMountTarget | Step::MountVolume => {
                 self.mount_object(stumble.index, MountPlan::path)
             }

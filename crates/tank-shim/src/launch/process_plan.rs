@@ -4,14 +4,14 @@
 
 use std::ffi::CString;
 use std::fs::OpenOptions;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
-use tank_shim::protocol::{Container, Failure, Join, Seccomp, Step};
+use tank_shim::protocol::{Container, Failure, Join, Seccomp, Step, UserNamespace};
 
 use super::child::{self, Stumble};
 use super::plan::c_string;
@@ -24,7 +24,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// What a child works through once it is in the container.
 pub(super) struct ProcessPlan {
     /// A version 2 cgroup to be born in.
-    pub(super) birth_cgroup: Option<OwnedFd>,
+    birth_cgroup: Option<OwnedFd>,
     /// Its path, else the container's name, for errors.
     pub(super) clone_object: String,
     /// Files to write `0` to, to join a cgroup.
@@ -81,13 +81,17 @@ pub(super) struct Ends {
 
 impl ProcessPlan {
     /// Checks, allocates and opens for a container's own command.
-    pub(super) fn new(container: &Container, argv: &[String]) -> Result<(Self, Ends), Failure> {
-        check(container, argv)?;
+    pub(super) fn new(
+        container: &Container,
+        argv: &[String],
+        ids: Option<UserNamespace>,
+    ) -> Result<(Self, Ends), Failure> {
+        check(container, argv, ids)?;
         let (joins, join_paths) = open_joins(container)?;
         let birth = container.cgroups.iter().find(|cgroup| cgroup.join == Join::Clone);
         let clone_object = birth.map_or(&container.name, |cgroup| &cgroup.path).clone();
         let (report, report_child) = pipe("the launch report")?;
-        let (output, output_child) = output_of(container)?;
+        let (output, output_child) = output_of(container, ids)?;
         let plan = Self {
             birth_cgroup: birth.map(|cgroup| open_birth_cgroup(&cgroup.path)).transpose()?,
             clone_object,
@@ -113,6 +117,11 @@ impl ProcessPlan {
         Ok((plan, Ends { report, output }))
     }
 
+    /// The version 2 cgroup to be born in.
+    pub(super) fn birth_cgroup(&self) -> Option<BorrowedFd<'_>> {
+        self.birth_cgroup.as_ref().map(AsFd::as_fd)
+    }
+
     /// What the shim keeps: enough to explain a report.
     pub(super) fn without_descriptors(self) -> Self {
         Self {
@@ -129,6 +138,7 @@ impl ProcessPlan {
     pub(super) fn object(&self, stumble: &Stumble) -> String {
         let lossy = |string: &CString| string.to_string_lossy().into_owned();
         match stumble.step {
+            Step::Clone => self.clone_object.clone(),
             Step::JoinCgroup => self.join_paths.get(stumble.index).cloned().unwrap_or_default(),
             Step::MakeWorkingDir => {
                 self.working_dir_parts.get(stumble.index).map(lossy).unwrap_or_default()
@@ -151,14 +161,20 @@ impl ProcessPlan {
 }
 
 /// Refuses what the kernel would take for something else.
-fn check(container: &Container, argv: &[String]) -> Result<(), Failure> {
+fn check(
+    container: &Container,
+    argv: &[String],
+    ids: Option<UserNamespace>,
+) -> Result<(), Failure> {
+    // The highest id means "as it is" to the kernel, and it is root.
+    let count = ids.map_or(u32::MAX, |ids| ids.count);
+    let is_none = |id: &u32| *id >= count;
     let faults = [
         ("argv", argv.first().is_none_or(String::is_empty)),
         ("working_dir", !container.working_dir.starts_with('/')),
-        // The highest id means "as it is" to the kernel, and it is root.
-        ("uid", container.uid == u32::MAX),
-        ("gid", container.gid == u32::MAX),
-        ("groups", container.groups.contains(&u32::MAX)),
+        ("uid", is_none(&container.uid)),
+        ("gid", is_none(&container.gid)),
+        ("groups", container.groups.iter().any(is_none)),
         ("seccomp", container.seccomp.as_ref().is_some_and(|seccomp| !is_program(seccomp))),
     ];
     match faults.iter().find(|(_, is_faulty)| *is_faulty) {
@@ -215,13 +231,16 @@ pub(super) fn pipe(purpose: &str) -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 /// The shim's end of the output, and the child's.
-fn output_of(container: &Container) -> Result<(Output<OwnedFd>, Output<OwnedFd>), Failure> {
+fn output_of(
+    container: &Container,
+    ids: Option<UserNamespace>,
+) -> Result<(Output<OwnedFd>, Output<OwnedFd>), Failure> {
     if container.tty {
         let (ours, childs) = socket_pair("the terminal")?;
         return Ok((Output::Terminal(ours), Output::Terminal(childs)));
     }
-    let (stdout, stdout_child) = output_pipe("stdout", container)?;
-    let (stderr, stderr_child) = output_pipe("stderr", container)?;
+    let (stdout, stdout_child) = output_pipe("stdout", container, ids)?;
+    let (stderr, stderr_child) = output_pipe("stderr", container, ids)?;
     Ok((Output::Pipes([stdout, stderr]), Output::Pipes([stdout_child, stderr_child])))
 }
 
@@ -233,10 +252,15 @@ fn socket_pair(purpose: &str) -> Result<(OwnedFd, OwnedFd), Failure> {
 
 /// A pipe for output. It belongs to the container's user, who may open it once
 /// more through `/dev/stdout`.
-fn output_pipe(name: &str, container: &Container) -> Result<(OwnedFd, OwnedFd), Failure> {
+fn output_pipe(
+    name: &str,
+    container: &Container,
+    ids: Option<UserNamespace>,
+) -> Result<(OwnedFd, OwnedFd), Failure> {
     let (reader, writer) = pipe(name)?;
-    let owner = (Uid::from_raw(container.uid), Gid::from_raw(container.gid));
-    rustix::fs::fchown(&writer, Some(owner.0), Some(owner.1))
+    let host_id = |id| ids.map_or(id, |ids| ids.host_id(id));
+    let (uid, gid) = (host_id(container.uid), host_id(container.gid));
+    rustix::fs::fchown(&writer, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
         .map_err(|errno| failure(Step::MakePipe, name, errno))?;
     Ok((reader, writer))
 }

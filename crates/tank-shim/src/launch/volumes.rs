@@ -34,6 +34,11 @@ pub(super) struct MountPlan {
     /// The path inside and its parents, outermost first.
     steps: Vec<PathStep>,
     is_read_only: bool,
+    /// Whether the files are the host's users'.
+    is_hosts: bool,
+    /// Where it is mounted meanwhile, below the container's directory, when the
+    /// pod has users of its own.
+    stage: CString,
     /// What is to be mounted, from [`open`] on.
     tree: OnceCell<OwnedFd>,
 }
@@ -58,15 +63,16 @@ impl MountPlan {
 
 /// Allocates what [`open`] and [`mount`] need.
 pub(super) fn plan(volumes: &[PodVolume], mounts: &[Mount]) -> Result<Vec<MountPlan>, Failure> {
-    let plan = |mount: &Mount| {
+    let plan = |(index, mount): (usize, &Mount)| {
         let named = volumes.iter().find(|volume| volume.name == mount.volume);
         let Some(volume) = named else { return Err(faulty("mounts")) };
         let source = c_string("volumes", &volume.path)?;
         let steps = steps(&mount.path)?;
-        let tree = OnceCell::new();
-        Ok(MountPlan { source, steps, is_read_only: mount.read_only, tree })
+        let stage = c_string("mounts", &format!("volumes/{index}"))?;
+        let (is_read_only, is_hosts) = (mount.read_only, volume.is_hosts);
+        Ok(MountPlan { source, steps, is_read_only, is_hosts, stage, tree: OnceCell::new() })
     };
-    mounts.iter().map(plan).collect()
+    mounts.iter().enumerate().map(plan).collect()
 }
 
 /// `/a//b/` as `/a` and `/a/b`.
@@ -90,10 +96,44 @@ fn faulty(field: &str) -> Failure {
 /// Opens what is to be mounted, as long as paths are the host's. All of it is
 /// in no mount namespace until it is mounted.
 pub(super) fn open(mounts: &[MountPlan]) -> Result<(), Stumble> {
+    open_each(mounts, MountPlan::source)
+}
+
+/// The same of what has been mounted meanwhile, in the container's directory.
+pub(super) fn open_staged(mounts: &[MountPlan]) -> Result<(), Stumble> {
+    open_each(mounts, |mount| &mount.stage)
+}
+
+fn open_each(mounts: &[MountPlan], path: impl Fn(&MountPlan) -> &CStr) -> Result<(), Stumble> {
     for (index, mount) in mounts.iter().enumerate() {
-        let tree = open_path(&mount.source).at_nth(Step::OpenVolume, index)?;
+        let tree = open_path(path(mount)).at_nth(Step::OpenVolume, index)?;
         // Each is opened once, so that there is none to be replaced.
         let _ = mount.tree.set(tree);
+    }
+    Ok(())
+}
+
+/// Mounts all in the container's directory, for the pod's own users. A mount
+/// namespace that is made of this one for such users cannot take back what is
+/// forbidden here: read-only stays read-only, whoever is privileged there.
+pub(super) fn stage(
+    mounts: &[MountPlan],
+    dir: &OwnedFd,
+    user_namespace: BorrowedFd<'_>,
+) -> Result<(), Stumble> {
+    for (index, mount) in mounts.iter().enumerate() {
+        let tree = open_path(&mount.source).at_nth(Step::OpenVolume, index)?;
+        let tree = tree.as_fd();
+        if mount.is_hosts {
+            let mapped = syscall::map_mount(tree, attributes(mount, false), user_namespace);
+            mapped.at_nth(Step::MapVolume, index)?;
+        } else {
+            restrict(tree, mount, false).at_nth(Step::OpenVolume, index)?;
+        }
+        let staged = is_directory(tree)
+            .and_then(|is_directory| make(dir, &mount.stage, !is_directory))
+            .and_then(|()| attach(tree, dir.as_fd(), &mount.stage));
+        staged.at_nth(Step::OpenVolume, index)?;
     }
     Ok(())
 }
@@ -107,7 +147,7 @@ fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
 
 /// Mounts what has been opened. The host's root must be gone: as long as it
 /// lies on top of the new one, `/..` leads to it, RESOLVE_IN_ROOT or not.
-pub(super) fn mount(mounts: &[MountPlan], is_privileged: bool) -> Result<(), Stumble> {
+pub(super) fn mount(mounts: &[MountPlan], opens_devices: bool) -> Result<(), Stumble> {
     if mounts.is_empty() {
         return Ok(());
     }
@@ -116,24 +156,28 @@ pub(super) fn mount(mounts: &[MountPlan], is_privileged: bool) -> Result<(), Stu
     for (index, mount) in mounts.iter().enumerate() {
         let tree = mount.tree.get().ok_or(Errno::BADF);
         let tree = tree.at_nth(Step::MountVolume, index)?.as_fd();
-        restrict(tree, mount, is_privileged).at_nth(Step::MountVolume, index)?;
+        restrict(tree, mount, opens_devices).at_nth(Step::MountVolume, index)?;
         let is_directory = is_directory(tree).at_nth(Step::MountVolume, index)?;
         let target = target(&root, &mount.steps, is_directory);
         let target = target.at_nth(Step::MakeMountTarget, index)?;
         check(tree, &root, &target).at_nth(Step::MountVolume, index)?;
-        attach(tree, &target).at_nth(Step::MountVolume, index)?;
+        attach(tree, target.as_fd(), c"").at_nth(Step::MountVolume, index)?;
     }
     Ok(())
 }
 
 /// Whatever a volume has below it: no programs that change the user, no devices
 /// unless privileged, and no writing unless asked for.
-fn restrict(tree: BorrowedFd<'_>, mount: &MountPlan, is_privileged: bool) -> Result<(), Errno> {
-    let no_devices = if is_privileged { 0 } else { libc::MOUNT_ATTR_NODEV };
+fn restrict(tree: BorrowedFd<'_>, mount: &MountPlan, opens_devices: bool) -> Result<(), Errno> {
+    syscall::set_mount_attributes(tree, attributes(mount, opens_devices))
+}
+
+fn attributes(mount: &MountPlan, opens_devices: bool) -> u64 {
+    let no_devices = if opens_devices { 0 } else { libc::MOUNT_ATTR_NODEV };
     let always = libc::MOUNT_ATTR_NOSUID | no_devices;
     // What the host has read-only stays so.
     let read_only = if mount.is_read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
-    syscall::set_mount_attributes(tree, always | read_only)
+    always | read_only
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
@@ -201,9 +245,10 @@ fn check(tree: BorrowedFd<'_>, root: &OwnedFd, target: &OwnedFd) -> Result<(), E
     }
 }
 
-fn attach(tree: BorrowedFd<'_>, target: &OwnedFd) -> Result<(), Errno> {
+/// Mounts a tree on a path in a directory, or on what has been opened itself.
+pub(super) fn attach(tree: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, c"", target, c"", flags)
+    rustix::mount::move_mount(tree, c"", dir, path, flags)
 }
 
 #[cfg(test)]

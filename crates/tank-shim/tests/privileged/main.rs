@@ -12,4 +12,5 @@ mod limits;
 mod output;
 mod pods;
 mod scene;
+mod user_namespaces;
 mod volumes;

@@ -101,6 +101,7 @@ impl Scene {
             shim_cgroups: Vec::new(),
             cgroups: Vec::new(),
             volumes: Vec::new(),
+            user_namespace: None,
             containers: vec![self.container("app", argv)],
         }
     }
