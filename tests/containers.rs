@@ -8,6 +8,8 @@ mod limits;
 #[path = "containers/pods.rs"]
 mod pods;
 mod support;
+#[path = "containers/users.rs"]
+mod users;
 #[path = "containers/volumes.rs"]
 mod volumes;
 
@@ -346,7 +348,6 @@ fn what_cannot_run_yet_is_refused_by_field() {
     for (spec, field) in [
         (image, "containers[0].image"),
         (pod(&format!("init_containers => {init}")), "init_containers[0].image"),
-        (pod("userns => auto"), "userns"),
         (pod("oci_runtime => <<\"crun\">>"), "oci_runtime"),
     ] {
         let error = port.error("apply", &spec);

@@ -11,7 +11,7 @@ defmodule Tank.Pod do
     * `:restart` - `:always` (after any exit, the default), `:on_failure` (after an abnormal
       one) or `:never`
     * `:userns` - `:host` (the containers' users are the host's, the default) or `:auto` (they are
-      others, in a user namespace)
+      the pod's own: root inside is nobody on the host. `docs/confinement.md` says what that takes)
     * `:oci_runtime` - the OCI runtime that runs the containers, by name (`"crun"`) or by its absolute
       path; Tank itself when `nil`
 

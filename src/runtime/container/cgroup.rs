@@ -434,11 +434,16 @@ fn relimited(
 /// Eight hex digits of the run directory's path (FNV-1a): two port programs on
 /// one machine never share a group.
 fn instance_of(run_dir: &Path) -> String {
-    let hash =
-        run_dir.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-        });
-    format!("{hash:08x}")
+    format!("{:08x}", hash_of(run_dir))
+}
+
+/// What tells port programs on one machine apart.
+pub(super) fn hash_of(run_dir: &Path) -> u32 {
+    run_dir
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

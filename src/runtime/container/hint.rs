@@ -38,6 +38,28 @@ pub(super) fn of(step: Step, errno: i32) -> Option<&'static str> {
         (Step::OpenVolume, Errno::NOENT | Errno::NOTDIR) => {
             "{:host, path} names a directory or a file that is there: make it first, Tank does not"
         }
+        (Step::MakeNamespaces, Errno::NOSPC | Errno::INVAL) => {
+            "the kernel gives no more namespaces, or none of that kind: see the limits in \
+             /proc/sys/user; userns: :auto needs a kernel with user namespaces"
+        }
+        (Step::MapRootfs, Errno::INVAL | Errno::PERM) => {
+            "with userns: :auto the root file system must be on one whose files can be mapped: \
+             ext4, xfs, btrfs or tmpfs (Linux 6.3) can, overlay, NFS and FUSE mostly cannot"
+        }
+        (Step::MapVolume, Errno::INVAL | Errno::PERM) => {
+            "with userns: :auto a volume, and all that is mounted below it, must be on a file \
+             system whose files can be mapped: ext4, xfs, btrfs or tmpfs (Linux 6.3) can, \
+             overlay, NFS and FUSE mostly cannot"
+        }
+        (Step::MapRootfs | Step::MapVolume, Errno::NOSYS) => "userns: :auto needs Linux 5.19",
+        (Step::MountOverlay, Errno::INVAL) => {
+            "the run directory or the root file system is on a file system that is none for an \
+             overlay; userns: :auto needs Linux 5.19"
+        }
+        (Step::MountProc | Step::MountSys, Errno::PERM) => {
+            "with userns: :auto the kernel mounts /proc and /sys only where all of the host's is \
+             in sight: not where Tank is in a container that hides parts of them"
+        }
         (Step::MakeMountTarget, Errno::NOENT | Errno::LOOP) => {
             "a part of the path is a link that leads nowhere in the container's root file system, \
              or is in a file system in which nothing can be made: mount at what the link names"

@@ -11,14 +11,14 @@ use tank_shim::protocol::{
 use crate::core::event::Incarnation;
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{
-    ContainerSpec, Image, Mount, Name, Network, PodSpec, StopSignal, Volume, VolumeSource,
+    ContainerSpec, Image, Mount, Name, Network, PodSpec, StopSignal, Userns, Volume, VolumeSource,
 };
 
 use crate::os_words::os_words;
 
 use super::confinement::{self, Filters};
 use super::user::{Accounts, User};
-use super::{Surroundings, etc, volumes};
+use super::{Surroundings, etc, users, volumes};
 
 /// Bytes of a container's log file before it is put aside.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -84,7 +84,7 @@ fn stop_plan(surroundings: &Surroundings, spec: &ContainerSpec) -> StopPlan {
     }
 }
 
-/// The request that launches `spec`.
+/// The request that launches `spec`, but for whose users its are.
 ///
 /// # Errors
 /// `start_failed` with the field, for what only shows at the start.
@@ -114,6 +114,7 @@ pub(super) async fn request(
             lasting(spec).map(|member| &member.spec.limits),
         ),
         volumes: volumes::told(&surroundings.data_dir, spec),
+        user_namespace: None,
         containers,
     })
 }
@@ -153,6 +154,7 @@ async fn container(
     let seccomp =
         filters.of(confinement, capabilities).await.map_err(|what| failed("seccomp", what))?;
     let user = user(rootfs, spec).map_err(|what| failed("user", what))?;
+    check_user(pod, &user).map_err(|what| failed("user", what))?;
     let log = log_dir(surroundings, &pod.name).join(format!("{}.log", spec.name));
     let log = Log { path: text(&log), bytes_max: LOG_BYTES_MAX };
     Ok(Container {
@@ -193,6 +195,17 @@ fn user(rootfs: &str, spec: &ContainerSpec) -> Result<User, String> {
     accounts.find(spec.user.as_deref())
 }
 
+/// A pod with users of its own has so many.
+fn check_user(pod: &PodSpec, user: &User) -> Result<(), String> {
+    let mut ids = [user.uid, user.gid].into_iter().chain(user.groups.iter().copied());
+    match ids.find(|id| pod.userns == Userns::Auto && *id >= users::COUNT) {
+        Some(id) => {
+            Err(format!("user {id}: with userns: :auto ids are those below {}", users::COUNT))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A container's mounts from the outermost path in, as docker and podman order
 /// them, so that one in another is not hidden by it.
 fn mounts(spec: &ContainerSpec) -> Vec<shim_protocol::Mount> {
@@ -210,7 +223,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<shim_protocol::Mount> {
 pub(super) fn field_of(spec: &PodSpec, failure: &shim_protocol::Failure) -> Option<String> {
     let object = failure.object.as_str();
     match failure.step {
-        Step::OpenVolume | Step::MakeTmpfs => {
+        Step::OpenVolume | Step::MapVolume | Step::MakeTmpfs => {
             let is_it = |volume: &Volume| match &volume.source {
                 VolumeSource::Host(path) => path == object,
                 VolumeSource::Tmpfs(_) => volume.name.as_str() == object,

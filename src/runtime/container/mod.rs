@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::{Image, Name, Network, PodSpec, Userns};
+use crate::core::spec::{Image, Name, Network, PodSpec};
 use crate::core::time::Millis;
 
 use super::{Events, StartOrder};
@@ -34,11 +34,13 @@ mod run;
 mod run_dir;
 mod shim;
 mod user;
+mod users;
 mod volumes;
 
 use confinement::Filters;
 pub use leftover::{Leftover, find as leftovers};
 use run::Order;
+use users::Ranges;
 
 /// How long shims may take to be told something at the end of the program.
 const TELL_PATIENCE: Duration = Duration::from_secs(5);
@@ -69,6 +71,7 @@ pub struct ContainerRuntime {
     surroundings: Rc<Surroundings>,
     turns: Rc<Semaphore>,
     filters: Rc<Filters>,
+    ranges: Rc<Ranges>,
     runs: BTreeMap<Name, RunHandle>,
     events: Events,
 }
@@ -84,10 +87,12 @@ impl ContainerRuntime {
     /// program before this one.
     #[must_use]
     pub fn new(surroundings: Surroundings, leftovers: Vec<Leftover>, events: Events) -> Self {
+        let ranges = Rc::new(Ranges::load(&surroundings.run_dir));
         let mut runtime = Self {
             surroundings: Rc::new(surroundings),
             turns: Rc::new(Semaphore::new(1)),
             filters: Rc::new(Filters::new()),
+            ranges,
             runs: BTreeMap::new(),
             events,
         };
@@ -218,6 +223,7 @@ impl ContainerRuntime {
             surroundings: Rc::clone(&self.surroundings),
             turns: Rc::clone(&self.turns),
             filters: Rc::clone(&self.filters),
+            ranges: Rc::clone(&self.ranges),
             pod: pod.clone(),
             incarnation,
             events: self.events.clone(),
@@ -238,9 +244,6 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
         let failure = Failure::new(Code::Unsupported, format!("{field}: {what}"));
         Err(failure.at(Place::Pod, &spec.name).at(Place::Field, field))
     };
-    if spec.userns != Userns::Host {
-        return unsupported("userns", "only :host can run yet");
-    }
     if spec.oci_runtime.is_some() {
         return unsupported("oci_runtime", "other runtimes cannot be asked yet");
     }

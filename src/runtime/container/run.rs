@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tank_shim::protocol::{
     self as shim_protocol, ExitRecord, FromShim, Launched, PreStopFailed, Role, RunUntil,
-    RunningContainer, ToShim,
+    RunningContainer, ToShim, UserNamespace,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::core::event::{ActionId, Event, Incarnation, Outcome, StartError, Started};
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::{Name, PodSpec};
+use crate::core::spec::{Name, PodSpec, Userns};
 use crate::core::status::Exit;
 use crate::core::time::Millis;
 use crate::daemon::clock;
@@ -32,6 +32,7 @@ use crate::runtime::{Events, StartOrder};
 use super::confinement::Filters;
 use super::hint;
 use super::shim::Shim;
+use super::users::Ranges;
 use super::{Surroundings, launch, leftover, run_dir, volumes};
 
 /// How long a shim may take for what needs no patience (a kill, its own end)
@@ -65,6 +66,8 @@ pub(super) struct Context {
     pub(super) turns: Rc<Semaphore>,
     /// Seccomp programs that are made already.
     pub(super) filters: Rc<Filters>,
+    /// Users of the host's that are a run's own.
+    pub(super) ranges: Rc<Ranges>,
     pub(super) pod: Name,
     pub(super) incarnation: Incarnation,
     pub(super) events: Events,
@@ -176,10 +179,11 @@ impl Context {
         spec: &PodSpec,
         orders: &mut Orders,
     ) -> Result<(Shim, Started), Failure> {
-        let request = tokio::select! {
+        let mut request = tokio::select! {
             request = launch::request(&self.surroundings, &self.filters, spec, self.incarnation) => request?,
             () = cancelled(orders) => return Err(self.cancelled()),
         };
+        request.user_namespace = self.users_of(spec)?;
         self.make_volumes(spec, &request, orders).await?;
         let mut shim = self.spawn_in_turn().await?;
         let launched = tokio::select! {
@@ -193,6 +197,18 @@ impl Context {
             shim.kill();
         }
         Ok((shim, launched?))
+    }
+
+    /// A range of users for a pod that has its own.
+    fn users_of(&self, spec: &PodSpec) -> Result<Option<UserNamespace>, Failure> {
+        if spec.userns == Userns::Host {
+            return Ok(None);
+        }
+        let users = self.ranges.take(&self.pod);
+        users.map(Some).ok_or_else(|| {
+            let what = "userns: all ranges of users are taken by other pods";
+            self.failure("map_users", what).at(Place::Field, "userns")
+        })
     }
 
     /// Lets what has begun end in order, unless it is to be killed.
@@ -269,6 +285,7 @@ impl Context {
         let (dir, logs) = (self.dir(), launch::log_dir(surroundings, &self.pod));
         std::fs::create_dir_all(&logs).map_err(|error| failed("create", &logs, &error))?;
         let lock = run_dir::create(&dir).map_err(|error| failed("create", &dir, &error))?;
+        self.ranges.note(&self.pod, &dir).map_err(|error| failed("write", &dir, &error))?;
         let shim = Shim::spawn(&surroundings.shim, &dir, lock)
             .map_err(|error| failed("spawn", surroundings.shim.path(), &error))?;
         leftover::record(&dir, shim.pid()).map_err(|error| failed("write", &dir, &error))?;
@@ -463,6 +480,7 @@ impl Context {
             tracing::warn!(pod = %self.pod, %error, "what is left of a run cannot be removed yet");
             sleep(CLEAR_AGAIN).await;
         }
+        self.ranges.release(&self.pod);
     }
 
     fn dir(&self) -> PathBuf {
