@@ -16,6 +16,9 @@ use crate::user_namespace::UserNamespace;
 /// How whatever was killed ends.
 const KILLED: Exit = Exit::Signaled(libc::SIGKILL);
 
+/// The same, told by an init.
+const KILLED_BELOW_INIT: Exit = Exit::Exited(128 + libc::SIGKILL);
+
 /// How many descriptors a container is waited for by.
 pub(crate) const SOURCES: usize = 8;
 
@@ -65,6 +68,13 @@ pub(crate) enum End {
     Failed(Failure),
     /// It was.
     Exited(Exit),
+}
+
+impl End {
+    /// Whether it did what it was to do.
+    pub(crate) fn is_clean(&self) -> bool {
+        matches!(self, Self::Exited(Exit::Exited(0)))
+    }
 }
 
 impl Container {
@@ -216,7 +226,9 @@ impl Container {
 
     /// A kill of ours is told apart from the kernel's own.
     fn cause(&self, exit: Exit) -> Exit {
-        let is_ooms = exit == KILLED && !self.is_killed && self.cgroups.had_oom_kill();
+        // An init tells of its workload's end by a code.
+        let is_kill = exit == KILLED || self.wanted.init && exit == KILLED_BELOW_INIT;
+        let is_ooms = is_kill && !self.is_killed && self.cgroups.had_oom_kill();
         if is_ooms { Exit::OutOfMemory } else { exit }
     }
 
@@ -254,7 +266,11 @@ impl Container {
 
     fn ask(&mut self) {
         self.farewell = Farewell::Said;
-        if !self.process.ask(self.wanted.stop.signal) {
+        let signal = self.wanted.stop.signal;
+        // An init of ours hears everything, and hands it on.
+        let is_heard =
+            if self.wanted.init { self.process.send(signal) } else { self.process.ask(signal) };
+        if !is_heard {
             self.kill();
         }
     }

@@ -57,11 +57,11 @@ impl Pod {
     /// cgroups, which are removed again on failure.
     pub(crate) fn begin(launch: Launch) -> Result<Self, Failure> {
         let shim_move = Move::begin(&launch.shim_cgroups)?;
+        check_names(&launch.containers)?;
         let user_namespace = namespaces::make(&launch)?;
         let volumes = pod_volumes::prepare(&launch)?;
         let cgroups = Cgroups::make_above(&launch.cgroups)?;
         let mut waiting = launch.containers;
-        check_names(&waiting)?;
         // Stable: within a role they keep their order.
         waiting.sort_by_key(|container| container.role);
         Ok(Self {
@@ -110,6 +110,9 @@ impl Pod {
             ends.push((container.name().to_owned(), container.role(), end));
             false
         });
+        // Of those that are found dead at once, the one counts that has most likely
+        // brought the others down.
+        ends.sort_by_key(|(_, role, end)| (end.is_clean(), *role == Role::Sidecar));
         for (name, role, end) in ends {
             self.ended(name, role, end, now_ms);
         }
@@ -128,7 +131,7 @@ impl Pod {
         let (pod, incarnation) = (self.name.clone(), self.incarnation);
         let ended_at_ms = unix_time_ms();
         let is_alone = self.is_alone;
-        let record = ExitRecord { pod, incarnation, container, is_alone, exit, ended_at_ms };
+        let record = ExitRecord { pod, incarnation, container, role, is_alone, exit, ended_at_ms };
         self.end.get_or_insert(End::Exited(record));
         if !self.is_stopping {
             let _ = self.stop(now_ms);
@@ -225,6 +228,8 @@ impl Pod {
             let is_it = |container: &&mut Container| container.name() == adjustment.container;
             match self.containers.iter_mut().find(is_it) {
                 Some(container) => container.adjust(adjustment),
+                // Its end is the pod's, and needs no other limits.
+                None if self.end.is_some() => Ok(()),
                 None => Err(failure(Step::CheckContainer, &adjustment.container, Errno::NOENT)),
             }
         })

@@ -45,7 +45,12 @@ impl Process {
     /// Asks it to end. False when that is in vain: the kernel drops a signal
     /// that the first process of a pid namespace neither catches nor blocks.
     pub(crate) fn ask(&self, number: i32) -> bool {
-        self.is_open_to(number) && syscall::send_signal(self.pidfd(), number).is_ok()
+        self.is_open_to(number) && self.send(number)
+    }
+
+    /// Sends a signal. False when that is impossible.
+    pub(crate) fn send(&self, number: i32) -> bool {
+        syscall::send_signal(self.pidfd(), number).is_ok()
     }
 
     /// Any of its threads will do.
@@ -53,7 +58,9 @@ impl Process {
         let threads = fs::read_dir(format!("/proc/{}/task", self.host_pid));
         threads.into_iter().flatten().flatten().any(|thread| {
             let read = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
-            catches(&read("status"), number) || waits_for_signals(&read("syscall"))
+            let is_open = || catches(&read("status"), number);
+            // Between two waits it is neither here nor there, but blocks again.
+            is_open() || waits_for_signals(&read("syscall")) || is_open()
         })
     }
 

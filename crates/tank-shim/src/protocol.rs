@@ -526,6 +526,8 @@ pub struct ExitRecord {
     pub incarnation: u64,
     /// The container whose end was the pod's.
     pub container: String,
+    /// What it was to the others.
+    pub role: Role,
     /// Whether the pod has no other.
     pub is_alone: bool,
     /// How it ended.
@@ -723,6 +725,7 @@ mod tests {
             pod: "web".into(),
             incarnation: 7,
             container: "app".into(),
+            role: Role::Main,
             is_alone: true,
             exit,
             ended_at_ms: 1,
@@ -750,7 +753,7 @@ mod tests {
                 "{hello,#{protocol => 1,pid => 5,state => {launching,#{pod => <<\"web\">>,incarnation => 7}}}}",
                 "idle",
                 "{launched,#{containers => [#{name => <<\"app\">>,role => main,host_pid => 3}]}}",
-                "{exited,#{pod => <<\"web\">>,incarnation => 7,container => <<\"app\">>,is_alone => true,exit => {signaled,9},ended_at_ms => 1}}",
+                "{exited,#{pod => <<\"web\">>,incarnation => 7,container => <<\"app\">>,role => main,is_alone => true,exit => {signaled,9},ended_at_ms => 1}}",
                 "open_rootfs",
             ]
         );

@@ -88,7 +88,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::protocol::Exit;
+    use crate::protocol::{Exit, Role};
 
     /// A directory that loses power before its nth operation: what was not
     /// synced by then is gone, or there in part, or under its new name already.
@@ -140,6 +140,7 @@ mod tests {
             pod: "web".into(),
             incarnation,
             container: "app".into(),
+            role: Role::Main,
             is_alone: true,
             exit: Exit::Exited(3),
             ended_at_ms: 17,

@@ -124,6 +124,8 @@ impl Supervisor {
         if let Stage::Live(pod) = &mut self.stage {
             pod.bury(&ready.pod, boot_clock_ms());
         }
+        // A pod between two containers is in no state to be stopped.
+        self.advance();
         if ready.connection {
             for message in self.control.receive() {
                 self.obey(message);

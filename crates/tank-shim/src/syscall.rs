@@ -4,10 +4,12 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 /// Which side of a clone one is on.
@@ -73,24 +75,64 @@ pub(crate) enum Forked {
 
 /// Forks, by a call that seccomp profiles let pass.
 pub(crate) fn fork() -> Result<Forked, Errno> {
-    fork_with(libc::SIGCHLD)
+    fork_with(libc::SIGCHLD, ptr::null_mut())
 }
 
-/// Forks a brother: its parent is the caller's.
-pub(crate) fn fork_brother() -> Result<Forked, Errno> {
-    fork_with(libc::CLONE_PARENT | libc::SIGCHLD)
+/// A pid that is shared with whoever is forked from here on: the kernel itself puts
+/// it there, before the process of that pid begins to run. Whoever made it may be
+/// killed at any moment, and it is there all the same.
+pub(crate) struct SharedPid(NonNull<AtomicI32>);
+
+impl SharedPid {
+    const BYTES: usize = size_of::<AtomicI32>();
+
+    /// None yet.
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let place = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), Self::BYTES, access, MapFlags::SHARED)
+        }?;
+        NonNull::new(place.cast()).map(Self).ok_or(Errno::NOMEM)
+    }
+
+    /// The pid, once there is one.
+    pub(crate) fn get(&self) -> Option<Pid> {
+        // SAFETY: the mapping is as large and lives as long as this value; zero is
+        // a value of the type.
+        Pid::from_raw(unsafe { self.0.as_ref() }.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for SharedPid {
+    fn drop(&mut self) {
+        // SAFETY: it is this value's own mapping, and nothing borrows from it.
+        let _ = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), Self::BYTES) };
+    }
+}
+
+/// Forks a brother: its parent is the caller's. Its pid goes to `pid`.
+pub(crate) fn fork_brother(pid: &SharedPid) -> Result<Forked, Errno> {
+    let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+    fork_with(flags, pid.0.as_ptr().cast())
 }
 
 /// The same into new namespaces and, if given, a version 2 cgroup.
 pub(crate) fn clone_brother(
     namespaces: libc::c_int,
     cgroup: Option<BorrowedFd<'_>>,
+    pid: &SharedPid,
 ) -> Result<Forked, Errno> {
     // The signal at its end is the caller's own.
-    let flags = (namespaces | libc::CLONE_PARENT).cast_unsigned().into();
-    // SAFETY: no argument is a pointer.
-    let pid = unsafe { clone3(CloneArguments { flags, ..CloneArguments::default() }, cgroup) }?;
-    Ok(forked(pid))
+    let flags = namespaces | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    let arguments = CloneArguments {
+        flags: flags.cast_unsigned().into(),
+        parent_tid: pid.0.as_ptr().addr() as u64,
+        ..CloneArguments::default()
+    };
+    // SAFETY: the kernel writes a pid where there is place for one, for as long as
+    // `pid` is borrowed here.
+    Ok(forked(unsafe { clone3(arguments, cgroup) }?))
 }
 
 /// # Safety
@@ -112,11 +154,12 @@ unsafe fn clone3(
     })
 }
 
-fn fork_with(flags: libc::c_int) -> Result<Forked, Errno> {
+fn fork_with(flags: libc::c_int, pid: *mut i32) -> Result<Forked, Errno> {
     // SAFETY: without CLONE_VM the child runs on a copy of this memory, and the
-    // caller is the only thread of its process. The stack and the ids are null, in
-    // whichever order a machine has them.
-    check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).map(forked)
+    // caller is the only thread of its process. The stack is null, the place for the
+    // pid, if the flags ask for one, is one, and what follows, in whichever order a
+    // machine has it, is null.
+    check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, pid, 0, 0) }).map(forked)
 }
 
 fn forked(pid: libc::c_long) -> Forked {
@@ -279,8 +322,7 @@ pub(crate) fn note_command_line() {
     COMMAND_LINE_BYTES.store(bytes, Ordering::Relaxed);
 }
 
-/// Takes a name, loses the command line and what tells of it in `/proc`, and lets
-/// no process look into this one that could not look into any.
+/// Takes a name, and loses the command line and what tells of it in `/proc`.
 pub(crate) fn hide_self(name: &CStr) {
     unsafe extern "C" {
         /// The first word of the command line, in the memory that the kernel shows.
@@ -296,11 +338,8 @@ pub(crate) fn hide_self(name: &CStr) {
         ptr::write_bytes(command_line, 0, length);
         ptr::copy_nonoverlapping(name.as_ptr().cast::<u8>(), command_line, shown);
     }
-    // SAFETY: both take integers or a C string, and write nothing.
-    unsafe {
-        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
-        libc::prctl(libc::PR_SET_DUMPABLE, 0);
-    }
+    // SAFETY: it reads a C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// Lets no process look into this one that could not look into any.

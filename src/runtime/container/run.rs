@@ -79,8 +79,9 @@ type Orders = UnboundedReceiver<Order>;
 pub(super) async fn started(context: Context, order: StartOrder, mut orders: Orders) {
     match context.launch(&order.spec, &mut orders).await {
         Ok((shim, started)) => {
+            let Launch { started, ended } = started;
             context.send(Event::Finished(order.action, Outcome::Started(Ok(started))));
-            supervise(context, shim, orders).await;
+            see_through(context, shim, orders, ended).await;
         }
         Err(failure) => {
             context.clear().await;
@@ -90,6 +91,13 @@ pub(super) async fn started(context: Context, order: StartOrder, mut orders: Ord
             context.send(Event::Finished(order.action, Outcome::Started(Err(error))));
         }
     }
+}
+
+/// A run that has come to be.
+struct Launch {
+    started: Started,
+    /// How it is over already: a container has ended before all others were there.
+    ended: Option<ExitRecord>,
 }
 
 /// What has been asked of a live run so far.
@@ -118,9 +126,21 @@ impl Asked {
 }
 
 /// Sees a live run through to its end.
-pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orders) {
+pub(super) async fn supervise(context: Context, shim: Shim, orders: Orders) {
+    see_through(context, shim, orders, None).await;
+}
+
+async fn see_through(
+    context: Context,
+    mut shim: Shim,
+    mut orders: Orders,
+    mut ended: Option<ExitRecord>,
+) {
     let mut asked = Asked::default();
-    let exit = loop {
+    let record = loop {
+        if ended.is_some() {
+            break ended.take();
+        }
         tokio::select! {
             message = shim.recv() => match message {
                 Ok(Some(FromShim::Exited(record))) => break Some(record),
@@ -142,7 +162,7 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
             }
         }
     };
-    let exit = context.end(&shim, exit).await;
+    let exit = context.end(&shim, record).await;
     orders.close();
     while let Ok(order) = orders.try_recv() {
         match order {
@@ -152,9 +172,8 @@ pub(super) async fn supervise(context: Context, mut shim: Shim, mut orders: Orde
         }
     }
     if let Some(action) = asked.adjust {
-        let ended =
-            context.failure("write_cgroup_limit", "the run ended before its limits changed");
-        context.send(Event::Finished(action, Outcome::Adjusted(Err(ended))));
+        // There is nothing left to change; what follows goes by the new spec.
+        context.send(Event::Finished(action, Outcome::Adjusted(Ok(()))));
     }
     context.send(match asked.stop {
         Some(action) => Event::Finished(action, Outcome::Stopped(Ok(exit))),
@@ -174,11 +193,7 @@ async fn instant(at: Option<Instant>) {
 
 /// The beginning.
 impl Context {
-    async fn launch(
-        &self,
-        spec: &PodSpec,
-        orders: &mut Orders,
-    ) -> Result<(Shim, Started), Failure> {
+    async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, Launch), Failure> {
         let mut request = tokio::select! {
             request = launch::request(&self.surroundings, &self.filters, spec, self.incarnation) => request?,
             () = cancelled(orders) => return Err(self.cancelled()),
@@ -298,7 +313,7 @@ impl Context {
         shim: &mut Shim,
         spec: &PodSpec,
         request: shim_protocol::Launch,
-    ) -> Result<Started, Failure> {
+    ) -> Result<Launch, Failure> {
         // A shim that dies at once breaks the pipe before it is read: its end,
         // not the broken pipe, is the news.
         let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
@@ -310,7 +325,9 @@ impl Context {
                     | FromShim::Stopping(_)
                     | FromShim::PreStopFailed(_),
                 )) => {}
-                Ok(Some(FromShim::Launched(launched))) => return Ok(started_of(&launched)),
+                Ok(Some(FromShim::Launched(launched))) => {
+                    return Ok(Launch { started: started_of(&launched), ended: None });
+                }
                 Ok(Some(FromShim::Failed(failure))) => {
                     let field = launch::field_of(spec, &failure);
                     let failure = self.launch_failure(failure);
@@ -318,6 +335,10 @@ impl Context {
                         Some(field) => failure.at(Place::Field, field),
                         None => failure,
                     });
+                }
+                // It did run, and for as long as it wanted to.
+                Ok(Some(FromShim::Exited(record))) if record.role == Role::Main => {
+                    return Ok(Launch { started: Started::new(None), ended: Some(record) });
                 }
                 Ok(Some(FromShim::Exited(record))) => return Err(self.ended_early(&record)),
                 Ok(None) => {

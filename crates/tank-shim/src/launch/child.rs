@@ -205,12 +205,14 @@ fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     become_the_workload(&plan.process)
 }
 
-/// The same for a process that has entered a container that is set up.
+/// The end of it for a process that has entered a container that is set up, and
+/// has given up what it is not to have.
 pub(super) fn begin_and_exec(process: &ProcessPlan) -> Result<Infallible, Stumble> {
     begin_session()?;
-    redirect_and_close(process)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::chdir(&*process.working_dir).at(Step::EnterWorkingDir)?;
-    become_the_workload(process)
+    install_seccomp(process)?;
+    exec(process)
 }
 
 fn begin_session() -> Result<(), Stumble> {
@@ -345,10 +347,13 @@ fn mount_dev(plan: &Plan) -> Result<(), Stumble> {
 }
 
 /// Binds a device of the host's: a node of our own would need a mount on which
-/// devices can be opened, and containers may make nodes.
+/// devices can be opened, and containers may make nodes. What is read-only is the
+/// node, the host's own: its mode and its owner, not what is written to the device.
 fn bind_device(host_device: &CStr, device: &CStr) -> Result<(), Errno> {
     rustix::fs::mknodat(CWD, device, FileType::RegularFile, Mode::empty(), 0)?;
-    rustix::mount::mount_bind(host_device, device)
+    rustix::mount::mount_bind(host_device, device)?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC;
+    rustix::mount::mount_remount(device, flags, c"")
 }
 
 /// Makes sure that a path is a directory and no link.
@@ -418,7 +423,7 @@ fn set_up_input(plan: &Plan) -> Result<(), Stumble> {
 /// Sets up standard output and error and closes all but them, standard input
 /// and the report. After this no link through `/proc/self/fd` can lead out of
 /// the container.
-fn redirect_and_close(process: &ProcessPlan) -> Result<(), Stumble> {
+pub(super) fn redirect_and_close(process: &ProcessPlan) -> Result<(), Stumble> {
     if let Some(Output::Pipes(pipes)) = &process.output {
         for (index, output) in pipes.iter().enumerate() {
             let number = if index == 0 { 1 } else { 2 };
@@ -430,9 +435,12 @@ fn redirect_and_close(process: &ProcessPlan) -> Result<(), Stumble> {
     syscall::close_all_but(report.as_fd()).at_nth(Step::SetUpStdio, 3)
 }
 
-fn redirect_stdin() -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+/// Whatever else may stand there in a container that has been running is neither
+/// followed nor waited for.
+pub(super) fn redirect_stdin() -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
+    rustix::fs::fcntl_setfl(&null, OFlags::empty())?;
     syscall::duplicate_to(null.as_fd(), 0, true)
 }
 
@@ -461,7 +469,7 @@ fn protect_root(plan: &Plan) -> Result<(), Errno> {
 }
 
 /// Gives up capabilities, becomes the user, and forbids the way back.
-fn drop_privileges(process: &ProcessPlan) -> Result<(), Stumble> {
+pub(super) fn drop_privileges(process: &ProcessPlan) -> Result<(), Stumble> {
     bound_capabilities(process.capabilities).at(Step::DropCapabilities)?;
     rustix::thread::set_thread_groups(&process.groups).at(Step::SetUser)?;
     let (uid, gid) = (process.uid, process.gid);

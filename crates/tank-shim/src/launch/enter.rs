@@ -7,19 +7,17 @@
 //! it, and its first process the container's.
 
 use std::convert::Infallible;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType as NameSpaces;
 use tank_shim::protocol::{Container, Failure, Step, UserNamespace};
 
 use super::child::{self, At, Stumble};
 use super::process_plan::ProcessPlan;
 use super::{Explain, Launching, Started, failure, mapped};
-use crate::syscall::{self, Cloned, Forked};
+use crate::syscall::{self, Cloned, Forked, SharedPid};
 
 /// Where the container has to itself what the shim is not in.
 const NAMESPACES: NameSpaces =
@@ -40,15 +38,14 @@ pub(crate) fn start(
 ) -> Result<Started, Failure> {
     let beside = Container { init: false, tty: false, ..container.clone() };
     let (plan, ends) = ProcessPlan::new(&beside, argv, ids)?;
-    let (brother, brother_child) = brother_pipe()?;
+    let brother = brother()?;
     match syscall::clone(0, plan.birth_cgroup()) {
         Ok(Cloned::Child) => {
             let is_mapped = ids.is_some();
-            child::report_failure(&plan, || enter(&plan, first, is_mapped, &brother_child))
+            child::report_failure(&plan, || enter(&plan, first, is_mapped, &brother))
         }
         Ok(Cloned::Parent(entering)) => {
-            drop(brother_child);
-            let pidfd = wait_for_brother(brother, &entering);
+            let pidfd = wait_for_brother(&brother, &entering);
             let explain = Explain::Process(Box::new(plan.without_descriptors()));
             let launching = Launching { report: ends.report, explain };
             let pidfd = pidfd.map_err(|errno| launching.why_not(errno))?;
@@ -58,46 +55,41 @@ pub(crate) fn start(
     }
 }
 
-/// Enters, and makes the brother that goes on.
+/// Enters, gives up what it is not to have while nobody in the container can see
+/// it, and makes the brother that goes on: who is there may be allowed to look into
+/// others, and could take what it finds (CVE-2016-9962).
 fn enter(
     plan: &ProcessPlan,
     first: BorrowedFd<'_>,
     is_mapped: bool,
-    brother: &OwnedFd,
+    brother: &SharedPid,
 ) -> Result<Infallible, Stumble> {
-    // Who is in the container already must not look into what comes (CVE-2016-9962).
-    syscall::forbid_looks();
     child::join_cgroups(plan)?;
     child::limit_process(plan)?;
     let namespaces = if is_mapped { NAMESPACES.union(MAPPED_NAMESPACES) } else { NAMESPACES };
     rustix::thread::move_into_thread_name_spaces(first, namespaces).at(Step::EnterContainer)?;
-    match syscall::fork_brother().at(Step::Clone)? {
-        Forked::Child => {
-            if is_mapped {
-                mapped::become_root().at(Step::EnterUserNamespace)?;
-            }
-            child::begin_and_exec(plan)
-        }
-        Forked::Parent(pid) => {
-            let _ = rustix::io::write(brother, &pid.to_ne_bytes());
-            syscall::exit_now(0)
-        }
+    if is_mapped {
+        mapped::become_root().at(Step::EnterUserNamespace)?;
+    }
+    child::redirect_and_close(plan)?;
+    child::redirect_stdin().at(Step::SetUpStdio)?;
+    child::drop_privileges(plan)?;
+    syscall::forbid_looks();
+    match syscall::fork_brother(brother).at(Step::Clone)? {
+        Forked::Child => child::begin_and_exec(plan),
+        Forked::Parent(_) => syscall::exit_now(0),
     }
 }
 
-/// A pipe for a brother's pid, on which the shim waits for it.
-pub(super) fn brother_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
-    rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
-        .map_err(|errno| failure(Step::MakePipe, "the process's id", errno))
+/// A place for a brother's pid.
+pub(super) fn brother() -> Result<SharedPid, Failure> {
+    SharedPid::new().map_err(|errno| failure(Step::MakePipe, "the process's id", errno))
 }
 
 /// The brother of a process that is about to end.
-pub(super) fn wait_for_brother(pipe: OwnedFd, entering: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let mut pid = [0; 4];
-    let read = std::fs::File::from(pipe).read_exact(&mut pid);
+pub(super) fn wait_for_brother(brother: &SharedPid, entering: &OwnedFd) -> Result<OwnedFd, Errno> {
     let _ = rustix::process::waitid(WaitId::PidFd(entering.as_fd()), WaitIdOptions::EXITED);
-    read.map_err(|_| Errno::CHILD)?;
-    let pid = Pid::from_raw(i32::from_ne_bytes(pid)).ok_or(Errno::CHILD)?;
+    let pid = brother.get().ok_or(Errno::CHILD)?;
     // It is a child of the shim's, and not reaped: the pid is still its own.
     rustix::process::pidfd_open(pid, PidfdFlags::empty())
 }

@@ -15,8 +15,10 @@ const SIGNALED: i32 = 128;
 /// Goes on as the workload, a child of what called this, which becomes the init.
 /// `confine` is what both are to be under.
 pub(super) fn stand_before(confine: impl FnOnce() -> Result<(), Stumble>) -> Result<(), Stumble> {
-    // Before there are two, so that no signal is lost between them.
+    // Before there are two, so that no signal is lost between them, and nobody looks
+    // into what the init remembers of the shim.
     syscall::block_signals();
+    syscall::forbid_looks();
     match syscall::fork().at(Step::Clone)? {
         Forked::Child => {
             syscall::reset_signals();
@@ -24,6 +26,9 @@ pub(super) fn stand_before(confine: impl FnOnce() -> Result<(), Stumble>) -> Res
             rustix::process::setsid().at(Step::BeginSession).map(drop)
         }
         Forked::Parent(workload) => {
+            // Neither pipes nor the report are its own, nor is the command line.
+            syscall::close_all();
+            syscall::hide_self(c"init");
             if confine().is_err() {
                 // The workload, which cannot be confined either, tells.
                 let _ = syscall::wait_for_child(workload);
@@ -34,16 +39,15 @@ pub(super) fn stand_before(confine: impl FnOnce() -> Result<(), Stumble>) -> Res
     }
 }
 
+/// What it cannot do under a profile of one's own, it does not try for ever.
 fn be_init(workload: i32) -> ! {
-    // Neither pipes nor the report are its own, nor is the command line.
-    syscall::close_all();
-    syscall::hide_self(c"init");
     loop {
         match syscall::wait_for_signal() {
             Ok(libc::SIGCHLD) => reap(workload),
             // A workload that is dead is reaped next.
             Ok(signal) => drop(syscall::send_signal_to(workload, signal)),
-            Err(_) => {}
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => syscall::exit_now(127),
         }
     }
 }
@@ -55,7 +59,8 @@ fn reap(workload: i32) {
             Ok(Some((pid, status))) if pid == workload => syscall::exit_now(code(status)),
             Ok(Some(_)) => {}
             Ok(None) | Err(Errno::CHILD) => return,
-            Err(_) => {}
+            Err(Errno::INTR) => {}
+            Err(_) => syscall::exit_now(127),
         }
     }
 }

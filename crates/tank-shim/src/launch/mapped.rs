@@ -21,7 +21,7 @@ use super::child::{self, At, NO_SUID_DEV_EXEC, Stumble};
 use super::plan::Plan;
 use super::process_plan::Ends;
 use super::{Explain, Launching, NAMESPACES, Started, enter, failure, volumes};
-use crate::syscall::{self, Cloned, Forked};
+use crate::syscall::{self, Cloned, Forked, SharedPid};
 use crate::user_namespace::UserNamespace;
 
 /// Where the root filesystem is mounted for these users, below the container's
@@ -53,14 +53,13 @@ pub(super) fn start(
     ends: Ends,
     user_namespace: &UserNamespace,
 ) -> Result<Started, Failure> {
-    let (brother, brother_child) = enter::brother_pipe()?;
+    let brother = enter::brother()?;
     match syscall::clone(0, None) {
-        Ok(Cloned::Child) => child::report_failure(&plan.process, || {
-            go_between(&plan, user_namespace, &brother_child)
-        }),
+        Ok(Cloned::Child) => {
+            child::report_failure(&plan.process, || go_between(&plan, user_namespace, &brother))
+        }
         Ok(Cloned::Parent(between)) => {
-            drop(brother_child);
-            let pidfd = enter::wait_for_brother(brother, &between);
+            let pidfd = enter::wait_for_brother(&brother, &between);
             let explain = Explain::Container(Box::new(plan.without_descriptors()));
             let launching = Launching { report: ends.report, explain };
             let pidfd = pidfd.map_err(|errno| launching.why_not(errno))?;
@@ -74,18 +73,16 @@ pub(super) fn start(
 fn go_between(
     plan: &Plan,
     user_namespace: &UserNamespace,
-    brother: &OwnedFd,
+    brother: &SharedPid,
 ) -> Result<Infallible, Stumble> {
     mount_all(plan, user_namespace)?;
     child::limit_process(&plan.process)?;
     user_namespace.enter().at(Step::EnterUserNamespace)?;
     // Before it is root there: the host's cgroups let their owner's id in.
-    match syscall::clone_brother(NAMESPACES, plan.process.birth_cgroup()).at(Step::Clone)? {
+    let cgroup = plan.process.birth_cgroup();
+    match syscall::clone_brother(NAMESPACES, cgroup, brother).at(Step::Clone)? {
         Forked::Child => child::run(plan),
-        Forked::Parent(pid) => {
-            let _ = rustix::io::write(brother, &pid.to_ne_bytes());
-            syscall::exit_now(0)
-        }
+        Forked::Parent(_) => syscall::exit_now(0),
     }
 }
 

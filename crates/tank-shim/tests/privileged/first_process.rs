@@ -242,6 +242,106 @@ fn a_pre_stop_that_takes_too_long_is_killed_with_the_rest() {
 }
 
 #[test]
+fn an_init_hears_a_stop_however_busy_it_is() {
+    let scene = scene!("an_init_hears_a_stop_however_busy_it_is");
+    let script = "trap 'exit 42' TERM; echo ready; while :; do (true &); done";
+    for _ in 0..20 {
+        let (mut shim, _) = scene.launched(&with_init(scene.script(script)));
+        is_ready(&scene);
+        shim.stop();
+        assert_eq!(shim.expect_exited().exit, Exit::Exited(42));
+        fs::remove_file(scene.log_path()).unwrap();
+    }
+}
+
+#[test]
+fn an_init_does_not_hide_that_memory_has_run_out() {
+    let mut scene = scene!("an_init_does_not_hide_that_memory_has_run_out");
+    let mut pod = with_init(scene.pod(&["/bin/tail", "/dev/zero"]));
+    let limit = ("memory.limit_in_bytes", "16777216");
+    pod.containers[0].cgroups = vec![scene.cgroup("memory", Join::Tasks, &[limit])];
+    assert_eq!(scene.run(&pod), Exit::OutOfMemory);
+}
+
+/// A seccomp program that answers one system call with `EPERM`.
+fn deny(number: i64) -> Seccomp {
+    let instruction = |code: u16, jt: u8, jf: u8, k: u32| {
+        let [a, b] = code.to_ne_bytes();
+        let k = k.to_ne_bytes();
+        [a, b, jt, jf, k[0], k[1], k[2], k[3]]
+    };
+    let number = u32::try_from(number).unwrap();
+    let program = [
+        instruction(0x20, 0, 0, 0),
+        instruction(0x15, 0, 1, number),
+        instruction(0x06, 0, 0, 0x0005_0001),
+        instruction(0x06, 0, 0, 0x7fff_0000),
+    ];
+    Seccomp { flags: 0, program: tank_shim::protocol::Bytes(program.concat()) }
+}
+
+#[test]
+fn an_init_lives_with_what_a_profile_of_ones_own_denies() {
+    let scene = scene!("an_init_lives_with_what_a_profile_of_ones_own_denies");
+    for (number, exit) in [
+        (libc::SYS_close_range, Exit::Exited(3)),
+        (libc::SYS_prctl, Exit::Exited(3)),
+        // Without this one it is no init.
+        (libc::SYS_rt_sigtimedwait, Exit::Exited(127)),
+    ] {
+        let mut pod = with_init(scene.script("sleep 0.1; exit 3"));
+        pod.containers[0].seccomp = Some(deny(number));
+        assert_eq!(scene.run(&pod), exit);
+    }
+}
+
+#[test]
+fn cve_2016_9962_what_enters_has_nothing_of_the_hosts_even_for_those_who_may_look() {
+    let scene =
+        scene!("cve_2016_9962_what_enters_has_nothing_of_the_hosts_even_for_those_who_may_look");
+    // With CAP_SYS_PTRACE one may look into any process of the container's.
+    let script = "trap 'exit 0' TERM; echo ready; n=3
+        while :; do
+          [ -d /proc/$n ] && for f in /proc/$n/fd/*; do
+            [ -d $f/ ] && { echo a directory; ls $f/; }
+          done
+          [ -d /proc/$((n + 1)) ] && n=$((n + 1))
+        done";
+    let mut pod = with_pre_stop(scene.script(script), "sleep 0.02");
+    pod.containers[0].capabilities |= 1 << 19;
+    pod.containers[0].stop.grace_ms = 5_000;
+    for _ in 0..15 {
+        let (mut shim, _) = scene.launched(&pod);
+        is_ready(&scene);
+        shim.stop();
+        shim.expect_exited();
+        assert_eq!(scene.logged("stdout"), "ready\n");
+        fs::remove_file(scene.log_path()).unwrap();
+    }
+}
+
+#[test]
+fn a_pre_stop_reads_from_the_containers_own_dev_null_and_waits_for_nothing_else_there() {
+    let scene = scene!(
+        "a_pre_stop_reads_from_the_containers_own_dev_null_and_waits_for_nothing_else_there"
+    );
+    let script = "trap 'exit 3' TERM; rm /dev/null || mount; echo ready; sleep 1000 & wait";
+    let mut pod = with_pre_stop(
+        scene.script(&script.replace("rm /dev/null || mount; ", "")),
+        "[ -c /dev/stdin ] && echo the device; chmod 0 /proc/self/fd/0 || echo not ours",
+    );
+    pod.containers[0].capabilities |= 0x3f;
+    let mode = || fs::metadata("/dev/null").unwrap();
+    let before = std::os::unix::fs::PermissionsExt::mode(&mode().permissions());
+    let (mut shim, _) = scene.launched(&pod);
+    is_ready(&scene);
+    shim.stop();
+    assert_eq!(shim.expect_exited().exit, Exit::Exited(3));
+    assert_eq!(scene.logged("stdout"), "ready\nthe device\nnot ours\n");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode().permissions()), before);
+}
+
+#[test]
 fn what_is_in_a_container_cannot_look_into_what_enters_it() {
     // CVE-2016-9962: a process on its way in has descriptors and memory of the
     // host's, and may be caught before it has given them up.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use tank_shim::protocol::{Exit, Join, Network, Step, ToShim};
 
@@ -174,6 +174,22 @@ fn devices_work_and_others_cannot_be_made() {
              refused head -c 1 $dir/disk; refused head -c 1 $dir/zero2
          done",
     );
+}
+
+#[test]
+fn the_hosts_device_nodes_stay_as_they_are() {
+    let scene = scene!("the_hosts_device_nodes_stay_as_they_are");
+    let node = |name: &str| fs::metadata(format!("/dev/{name}")).unwrap();
+    let names = ["null", "zero", "full", "random", "urandom", "tty"];
+    let before = names.map(|name| (node(name).mode(), node(name).uid()));
+    scene.output_of(
+        "refused() { if \"$@\"; then echo \"not refused: $*\" >&2; exit 1; fi; }
+         for device in null zero full random urandom tty; do
+             refused chmod 600 /dev/$device; refused chown 1 /dev/$device
+             refused touch -t 200001010000 /dev/$device
+         done",
+    );
+    assert_eq!(names.map(|name| (node(name).mode(), node(name).uid())), before);
 }
 
 #[test]

@@ -174,6 +174,107 @@ fn sidecars_are_stopped_last() {
     assert_eq!(traces(&scene), "main\nside\n");
 }
 
+/// Stops the shim itself while something happens, so that it finds all of it at
+/// once.
+fn while_it_sleeps(shim: &Shim, what: impl FnOnce()) {
+    shim.signal(rustix::process::Signal::STOP);
+    what();
+    shim.signal(rustix::process::Signal::CONT);
+}
+
+fn is_over(host_pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{host_pid}/status"));
+    status.is_ok_and(|status| status.contains("State:\tZ"))
+}
+
+#[test]
+fn a_stop_may_come_at_the_very_end_of_an_init_container() {
+    let scene = scene!("a_stop_may_come_at_the_very_end_of_an_init_container");
+    let init = "echo $$; until [ -e /shared/go ]; do :; done";
+    let mut pod = pod(&scene, &[("init", Role::Init, init), ("main", Role::Main, LIVES_ON)]);
+    share(&scene, &mut pod, VolumeSource::Path(path_string(&scene.dir.join("shared"))));
+    let mut shim = launch(&scene, &pod);
+    eventually("it runs", || !scene.logged_by("init", "stdout").is_empty());
+    let children = format!("/proc/{}/task/{}/children", shim.hello.pid, shim.hello.pid);
+    let children = fs::read_to_string(children).unwrap();
+    let init_pid = children.trim().parse().unwrap();
+    shim.signal(rustix::process::Signal::STOP);
+    fs::write(scene.dir.join("shared/go"), "").unwrap();
+    eventually("it is over", || is_over(init_pid));
+    shim.stop();
+    shim.signal(rustix::process::Signal::CONT);
+    let record = shim.expect_exited();
+    // The next one was on its way by then, and is what the stop has met.
+    assert_eq!((record.container.as_str(), record.exit), ("main", Exit::Signaled(9)));
+    assert!(!scene.run_dir().join("containers").exists());
+}
+
+#[test]
+fn of_those_found_dead_at_once_the_one_counts_that_failed() {
+    let scene = scene!("of_those_found_dead_at_once_the_one_counts_that_failed");
+    let wait = |code: u8| format!("until [ -e /shared/go ]; do :; done; exit {code}");
+    for (side, main, container, exit) in [(0, 3, "main", 3), (0, 0, "main", 0), (4, 0, "side", 4)] {
+        let mut pod =
+            pod(&scene, &[("side", Role::Sidecar, &wait(side)), ("main", Role::Main, &wait(main))]);
+        share(&scene, &mut pod, VolumeSource::Path(path_string(&scene.dir.join("shared"))));
+        let mut shim = launch(&scene, &pod);
+        let pids = match shim.receive() {
+            FromShim::Launched(launched) => launched.containers,
+            other => panic!("{other:?}"),
+        };
+        while_it_sleeps(&shim, || {
+            fs::write(scene.dir.join("shared/go"), "").unwrap();
+            eventually("both are over", || pids.iter().all(|each| is_over(each.host_pid)));
+        });
+        let record = shim.expect_exited();
+        assert_eq!((record.container.as_str(), record.exit), (container, Exit::Exited(exit)));
+        fs::remove_file(scene.dir.join("shared/go")).unwrap();
+    }
+}
+
+#[test]
+fn a_pod_that_is_ending_needs_no_adjustment_of_what_has_ended() {
+    let scene = scene!("a_pod_that_is_ending_needs_no_adjustment_of_what_has_ended");
+    let stays = "trap : TERM; echo ready; while :; do sleep 1000 & wait; done";
+    let ends = "until [ -e /shared/go ]; do :; done";
+    let mut pod = pod(&scene, &[("ends", Role::Main, ends), ("stays", Role::Main, stays)]);
+    share(&scene, &mut pod, VolumeSource::Path(path_string(&scene.dir.join("shared"))));
+    let mut shim = launch(&scene, &pod);
+    shim.expect_launched();
+    eventually("it is ready", || scene.logged_by("stays", "stdout") == "ready\n");
+    fs::write(scene.dir.join("shared/go"), "").unwrap();
+    let asked = |shim: &mut Shim, container: &str| {
+        let adjustment = tank_shim::protocol::Adjustment {
+            container: container.into(),
+            cgroups: Vec::new(),
+            stop: StopPlan { grace_ms: 0, ..StopPlan::default() },
+        };
+        let adjust = tank_shim::protocol::Adjust { cgroups: vec![], containers: vec![adjustment] };
+        shim.send(&ToShim::Adjust(adjust));
+        match shim.receive() {
+            FromShim::Adjusted(failure) => failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Until it has noticed, the container is there; from then on it needs none.
+    for _ in 0..100 {
+        assert_eq!(asked(&mut shim, "ends"), None);
+    }
+    shim.send(&ToShim::Kill);
+    assert_eq!(shim.expect_exited().container, "ends");
+}
+
+#[test]
+fn a_bad_name_leaves_no_cgroup_behind() {
+    let mut scene = scene!("a_bad_name_leaves_no_cgroup_behind");
+    let mut pod = pod(&scene, &[("x", Role::Main, "true"), ("x", Role::Main, "true")]);
+    let cgroup = scene.cgroup("pids", tank_shim::protocol::Join::Tasks, &[]);
+    let path = cgroup.path.clone();
+    pod.cgroups = vec![tank_shim::protocol::PodCgroup { path: cgroup.path, files: Vec::new() }];
+    assert_eq!(scene.failure_of(&pod).step, Step::CheckContainer);
+    assert!(!std::path::Path::new(&path).exists());
+}
+
 #[test]
 fn each_container_is_stopped_in_its_own_way() {
     let scene = scene!("each_container_is_stopped_in_its_own_way");
