@@ -78,6 +78,12 @@ impl Machine {
         )
     }
 
+    /// What the container `c` of a pod has written, as it is in its log.
+    fn logged(&self, pod: &str) -> String {
+        let log = self.dir.path().join(format!("data/logs/{pod}/c.log"));
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
     fn run_dir(&self, pod: &str) -> std::path::PathBuf {
         self.dir.path().join("run/pods").join(pod)
     }

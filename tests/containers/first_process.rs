@@ -1,17 +1,10 @@
 //! What a spec may put before, beside and behind a command: an init, a
 //! `pre_stop`, a terminal.
 
-use std::fs;
-
 use super::*;
 
-fn logged(machine: &Machine, pod: &str) -> String {
-    let log = machine.dir.path().join(format!("data/logs/{pod}/c.log"));
-    fs::read_to_string(log).unwrap_or_default()
-}
-
 fn is_ready(machine: &Machine) {
-    eventually("it is ready", || logged(machine, "web").contains("ready"));
+    eventually("it is ready", || machine.logged("web").contains("ready"));
 }
 
 fn stopped(port: &mut Port, pod: &str) -> String {
@@ -57,6 +50,6 @@ fn a_terminal_is_one_and_its_output_is_logged() {
     port.ok("apply", &machine.pod("web", script, ", tty => true"));
     port.ok("sync", "nil");
     is_ready(&machine);
-    assert!(logged(&machine, "web").contains("/dev/pts/0"));
-    assert!(logged(&machine, "web").contains("xterm ready"));
+    assert!(machine.logged("web").contains("/dev/pts/0"));
+    assert!(machine.logged("web").contains("xterm ready"));
 }

@@ -5,11 +5,6 @@ use std::fs;
 
 use super::*;
 
-fn logged(machine: &Machine, pod: &str) -> String {
-    let log = machine.dir.path().join(format!("data/logs/{pod}/c.log"));
-    fs::read_to_string(log).unwrap_or_default()
-}
-
 fn run(machine: &Machine, port: &mut Port, pod: &str, script: &str, limits: &str) {
     port.ok("apply", &machine.pod(pod, script, &format!(", limits => #{{{limits}}}")));
     port.ok("sync", "nil");
@@ -51,7 +46,7 @@ fn a_limit_of_memory_and_swap_bites() {
     // The child is what is killed, so that the counters are still there.
     let script = "tail /dev/zero; echo ended; exec sleep 1000";
     run(&machine, &mut port, "web", script, "memory => 16777216, memory_swap => 16777216");
-    eventually("the child is killed", || logged(&machine, "web").contains("ended"));
+    eventually("the child is killed", || machine.logged("web").contains("ended"));
     let pid = host_pid(&mut port, "web");
     let events = cgroup_file(pid, "memory", "memory.oom_control", "memory.events");
     assert_eq!(counter(&events, &["oom_kill"]), 1, "{events}");
@@ -66,8 +61,8 @@ fn a_limit_of_processes_bites() {
     let mut port = machine.port();
     let script = "for i in 1 2 3 4 5 6; do sleep 1000 & done; echo more than enough";
     run(&machine, &mut port, "web", script, "pids => 4");
-    eventually("it cannot fork", || logged(&machine, "web").contains("can't fork"));
-    assert!(!logged(&machine, "web").contains("more than enough"));
+    eventually("it cannot fork", || machine.logged("web").contains("can't fork"));
+    assert!(!machine.logged("web").contains("more than enough"));
 }
 
 #[test]
@@ -103,8 +98,8 @@ fn a_limit_of_open_files_bites() {
     let script = "(exec 12</dev/null && echo twelve); (exec 20</dev/null) || echo no twenty; \
                   exec sleep 1000";
     run(&machine, &mut port, "web", script, "nofile => 16");
-    eventually("it has tried", || logged(&machine, "web").contains("no twenty"));
-    assert!(logged(&machine, "web").contains("twelve"));
+    eventually("it has tried", || machine.logged("web").contains("no twenty"));
+    assert!(machine.logged("web").contains("twelve"));
 }
 
 #[test]

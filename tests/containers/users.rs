@@ -22,11 +22,6 @@ fn root_of(pid: i32) -> u32 {
     map.split_whitespace().nth(1).expect("a range").parse().expect("an id")
 }
 
-fn logged(machine: &Machine, pod: &str) -> String {
-    fs::read_to_string(machine.dir.path().join(format!("data/logs/{pod}/c.log")))
-        .unwrap_or_default()
-}
-
 #[test]
 fn each_pod_has_users_of_its_own_that_no_later_program_gives_to_another() {
     let Some(machine) = Machine::new("users of their own") else { return };
@@ -70,9 +65,9 @@ fn a_volume_is_the_same_with_users_of_the_pods_own_and_without() {
         port.ok("apply", &machine.pod_of_users("web", userns, script));
         port.ok("sync", "nil");
         eventually("it has written", || {
-            runs() == count && logged(&machine, "web").matches("ready").count() == count
+            runs() == count && machine.logged("web").matches("ready").count() == count
         });
-        assert_eq!(logged(&machine, "web").matches("owner 33").count(), count);
+        assert_eq!(machine.logged("web").matches("owner 33").count(), count);
         let is_hosts = root_of(host_pid(&mut port, "web")) == 0;
         assert_eq!(is_hosts, userns == "host");
         for name in ["www", "runs"] {
