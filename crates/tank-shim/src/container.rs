@@ -19,6 +19,10 @@ const KILLED: Exit = Exit::Signaled(libc::SIGKILL);
 /// The same, told by an init.
 const KILLED_BELOW_INIT: Exit = Exit::Exited(128 + libc::SIGKILL);
 
+/// Between looks at a process that is about to execute its command. Most have when
+/// their runtime ends.
+const LOOK_AGAIN_MS: u64 = 1;
+
 /// How many descriptors a container is waited for by.
 pub(crate) const SOURCES: usize = 8;
 
@@ -58,6 +62,10 @@ enum Farewell {
 /// How far a launch has come.
 enum Progress {
     UnderWay(Box<Launching>),
+    /// The process is an OCI runtime's, which is to make the container's own.
+    ByRuntime(Box<Launching>),
+    /// The process is the container's own, though it may be the runtime's program yet.
+    Started(Box<Launching>),
     Executed,
     Failed(Failure),
 }
@@ -109,10 +117,13 @@ impl Container {
             }
         };
         Ok(Self {
+            process: Process::new(started.pidfd),
+            launch: match wanted.oci {
+                Some(_) => Progress::ByRuntime(Box::new(started.launching)),
+                None => Progress::UnderWay(Box::new(started.launching)),
+            },
             wanted,
             ids: user_namespace.map(UserNamespace::ids),
-            process: Process::new(started.pidfd),
-            launch: Progress::UnderWay(Box::new(started.launching)),
             cgroups,
             log,
             streams,
@@ -145,6 +156,8 @@ impl Container {
     pub(crate) fn sources(&self) -> [Option<BorrowedFd<'_>>; SOURCES] {
         let report = match &self.launch {
             Progress::UnderWay(launching) => Some(launching.report()),
+            // What a runtime has come to shows at its end.
+            Progress::ByRuntime(_) | Progress::Started(_) => None,
             Progress::Executed | Progress::Failed(_) => None,
         };
         let [stdout, stderr] = &self.streams;
@@ -167,6 +180,7 @@ impl Container {
         if report {
             self.take_report();
         }
+        self.look();
         let Farewell::Preparing(hook) = &mut self.farewell else { return None };
         let end = hook.hear([a, b, c, d], &mut self.log)?;
         self.ask();
@@ -177,6 +191,13 @@ impl Container {
         // One that is killed cannot help it.
         let message = message.filter(|_| !self.is_killed)?;
         Some(PreStopFailed { container: self.wanted.name.clone(), message })
+    }
+
+    /// Learns whether a workload has been exec'd of which nobody tells.
+    fn look(&mut self) {
+        if matches!(self.launch, Progress::Started(_)) && self.process.has_executed() {
+            self.launch = Progress::Executed;
+        }
     }
 
     /// Learns whether the workload has been exec'd.
@@ -208,15 +229,41 @@ impl Container {
     /// Says how it ended, if it has.
     pub(crate) fn bury(&mut self, ready: &[bool]) -> Option<End> {
         let [_, true, ..] = ready else { return None };
+        self.look();
         // An error cannot be: the pidfd is ours, and nobody else reaps.
         let exit = self.process.reap().ok().flatten()?;
+        let end = match std::mem::replace(&mut self.launch, Progress::Executed) {
+            Progress::Failed(failure) => End::Failed(failure),
+            Progress::ByRuntime(launching) => self.take_over(launching, exit)?,
+            Progress::Started(launching) if !self.is_killed => {
+                End::Failed(launching.not_executed().of(&self.wanted.name))
+            }
+            Progress::UnderWay(_) | Progress::Started(_) | Progress::Executed => {
+                End::Exited(self.cause(exit))
+            }
+        };
         for stream in &mut self.streams {
             stream.finish(&mut self.log);
         }
-        Some(match std::mem::replace(&mut self.launch, Progress::Executed) {
-            Progress::Failed(failure) => End::Failed(failure),
-            Progress::UnderWay(_) | Progress::Executed => End::Exited(self.cause(exit)),
-        })
+        Some(end)
+    }
+
+    /// Goes on with the process that an OCI runtime has made before it ended.
+    fn take_over(&mut self, launching: Box<Launching>, exit: Exit) -> Option<End> {
+        match launching.of_runtime(&self.wanted.name, exit) {
+            Ok(pidfd) => {
+                self.process = Process::new(pidfd);
+                self.launch = Progress::Started(launching);
+                self.look();
+                None
+            }
+            Err(_) if self.is_killed => Some(End::Exited(KILLED)),
+            Err(failure) => {
+                // Whatever it has left behind.
+                self.cgroups.kill();
+                Some(End::Failed(failure.of(&self.wanted.name)))
+            }
+        }
     }
 
     /// The cgroups, for whoever removes them.
@@ -287,9 +334,13 @@ impl Container {
         self.wanted.stop.grace_ms
     }
 
-    /// When it is killed, if it is to be.
-    pub(crate) fn kill_at_ms(&self) -> Option<u64> {
-        self.kill_at_ms
+    /// When there is something to do that nothing tells of.
+    pub(crate) fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let look_at_ms = match self.launch {
+            Progress::Started(_) => Some(now_ms + LOOK_AGAIN_MS),
+            _ => None,
+        };
+        self.kill_at_ms.into_iter().chain(look_at_ms).min()
     }
 
     pub(crate) fn kill_if_due(&mut self, now_ms: u64) {

@@ -213,8 +213,9 @@ impl Pod {
         self.cgroups.kill();
     }
 
-    pub(crate) fn kill_at_ms(&self) -> Option<u64> {
-        self.containers.iter().filter_map(Container::kill_at_ms).min()
+    /// When there is something to do that nothing tells of.
+    pub(crate) fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        self.containers.iter().filter_map(|container| container.deadline_ms(now_ms)).min()
     }
 
     pub(crate) fn kill_if_due(&mut self, now_ms: u64) {

@@ -8,13 +8,10 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
-use tank_shim::protocol::{Failure, Launch, Step, VolumeSource};
+use tank_shim::protocol::{Failure, Launch, Step, TMPFS_DIR, VolumeSource};
 
 use crate::launch::{failure, failure_of};
 use crate::syscall;
-
-/// Where in the run directory volumes in memory are mounted.
-const TMPFS_DIR: &str = "tmpfs";
 
 /// What a container may mount.
 #[derive(Debug)]

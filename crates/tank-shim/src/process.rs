@@ -64,6 +64,13 @@ impl Process {
         })
     }
 
+    /// Whether it has executed anything since it was forked: also known of a
+    /// process that has ended and is not reaped.
+    pub(crate) fn has_executed(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.host_pid));
+        stat.is_ok_and(|stat| !is_forked_only(&stat))
+    }
+
     /// Reaps it; `None` while it lives.
     pub(crate) fn reap(&self) -> Result<Option<Exit>, Errno> {
         let id = WaitId::PidFd(self.pidfd.as_fd());
@@ -105,6 +112,16 @@ fn waits_for_signals(syscall: &str) -> bool {
     })
 }
 
+/// Whether the flags in a stat file of `/proc` (proc_pid_stat(5), field 9) have
+/// `PF_FORKNOEXEC` (`include/linux/sched.h`).
+fn is_forked_only(stat: &str) -> bool {
+    const PF_FORKNOEXEC: u32 = 0x40;
+    // The second field is the name in parentheses and may hold anything.
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let flags = after_name.split(' ').nth(6).and_then(|flags| flags.parse::<u32>().ok());
+    flags.is_none_or(|flags| flags & PF_FORKNOEXEC != 0)
+}
+
 /// The pid that the host's `/proc` shows for a pidfd.
 pub(crate) fn host_pid(pidfd: &OwnedFd) -> Option<i32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
@@ -124,6 +141,13 @@ mod tests {
     use super::*;
 
     const STATUS: &str = "Name:\tsh\nSigBlk:\t0000000000000002\nSigCgt:\t0000000000004001\n";
+
+    #[test]
+    fn an_exec_shows_in_the_flags() {
+        assert!(is_forked_only("49 (a) b) S 1 49 49 0 -1 4194624 11"));
+        assert!(!is_forked_only("49 (crun) Z 1 49 49 0 -1 4194560 11"));
+        assert!(is_forked_only(""));
+    }
 
     #[test]
     fn caught_and_blocked_signals_are_worth_sending() {

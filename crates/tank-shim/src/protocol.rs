@@ -13,6 +13,13 @@ pub const PROTOCOL: u32 = 1;
 /// The socket in the run directory on which a shim listens.
 pub const SOCKET_FILE: &str = "shim.sock";
 
+/// Where in the run directory volumes in memory are mounted, by name.
+pub const TMPFS_DIR: &str = "tmpfs";
+
+/// The overlay of a container's root filesystem, as its OCI runtime is to name it:
+/// relative to the bundle.
+pub const OCI_ROOT_DIR: &str = "root";
+
 /// What a shim is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -206,6 +213,20 @@ pub struct Container {
     /// nothing is masked or protected, and devices can be made and opened.
     #[serde(default)]
     pub privileged: bool,
+    /// Who is to launch it instead of the shim. Then all that is inside is as the
+    /// runtime's configuration says: the shim makes the overlay and what is outside.
+    #[serde(default)]
+    pub oci: Option<OciRuntime>,
+}
+
+/// An OCI runtime, and what it is to make of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OciRuntime {
+    /// Absolute path of a program with the command line of `runc`.
+    pub program: String,
+    /// The bundle's `config.json`. Its root is [`OCI_ROOT_DIR`].
+    pub config: String,
 }
 
 impl Container {
@@ -236,6 +257,7 @@ impl Container {
             tty: false,
             read_only: false,
             privileged: false,
+            oci: None,
         }
     }
 }
@@ -546,7 +568,7 @@ pub struct Failure {
     pub step: Step,
     /// To what: a path, most often.
     pub object: String,
-    /// The operating system's error number.
+    /// The operating system's error number; 0 where another program failed.
     pub errno: i32,
     /// All three for a reader: `mount overlay on /run/web/root: no space left on device`.
     pub message: String,
@@ -629,6 +651,12 @@ steps! {
     MapRootfs => "map the users of root filesystem",
     /// The overlay cannot be mounted.
     MountOverlay => "mount overlay on",
+    /// The OCI runtime's own view of the cgroups cannot be mounted.
+    MountCgroups => "mount cgroups on",
+    /// The OCI runtime's bundle cannot be written.
+    WriteBundle => "write",
+    /// The OCI runtime cannot be executed, or it fails.
+    RunOciRuntime => "run",
     /// The first process cannot become one of the pod's own users.
     EnterUserNamespace => "enter the user namespace for",
     /// The root cannot be changed to the overlay.
@@ -682,6 +710,14 @@ impl Failure {
         let object = object.into();
         let message = format!("{} {object}: {}", step.phrase(), os_words(errno));
         Self { container: None, step, object, errno, message }
+    }
+
+    /// A failure of which another program tells in its own words.
+    #[must_use]
+    pub fn in_words(step: Step, object: impl Into<String>, words: &str) -> Self {
+        let object = object.into();
+        let message = format!("{} {object}: {words}", step.phrase());
+        Self { container: None, step, object, errno: 0, message }
     }
 
     /// The same of a container.

@@ -207,7 +207,7 @@ impl Supervisor {
         match &self.stage {
             Stage::Live(pod) => {
                 let run_until = self.run_until.map(|run_until| run_until.at_ms);
-                pod.kill_at_ms().into_iter().chain(run_until).min()
+                pod.deadline_ms(boot_clock_ms()).into_iter().chain(run_until).min()
             }
             Stage::Removing(removal) => removal.again_at_ms,
             Stage::Idle | Stage::Over => None,

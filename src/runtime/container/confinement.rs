@@ -105,11 +105,37 @@ impl Filters {
     }
 }
 
+/// The profile for a container with these capabilities, if it is to have one, for
+/// a runtime that makes the program of it.
+///
+/// # Errors
+/// Why it cannot be had, in a line.
+pub(super) async fn profile(
+    spec: &Confinement,
+    capabilities: u64,
+) -> Result<Option<Profile>, String> {
+    let profile = match &spec.seccomp {
+        Seccomp::Unconfined => return Ok(None),
+        Seccomp::Default if spec.privileged => return Ok(None),
+        Seccomp::Default => Profile::default(),
+        Seccomp::Profile(path) => {
+            let path = path.clone();
+            let read = spawn_blocking(move || parse_file(Path::new(&path)));
+            read.await.expect("reading a profile never panics")?
+        }
+    };
+    in_circumstances(capabilities, |circumstances| profile.resolved(circumstances)).map(Some)
+}
+
 fn of_file(path: &Path, capabilities: u64) -> Result<ShimSeccomp, String> {
+    compile(&parse_file(path)?, capabilities)
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn parse_file(path: &Path) -> Result<Profile, String> {
     let shown = path.display();
     let text = read(path).map_err(|error| format!("read {shown}: {}", os_words(&error)))?;
-    let profile = Profile::parse(&text).map_err(|error| format!("{shown}: {error}"))?;
-    compile(&profile, capabilities).map_err(|error| format!("{shown}: {error}"))
+    Profile::parse(&text).map_err(|error| format!("{shown}: {error}"))
 }
 
 /// Reads a file, and nothing that has no end or must be waited for.
@@ -129,15 +155,24 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn compile(profile: &Profile, capabilities: u64) -> Result<ShimSeccomp, String> {
+    let compiled = in_circumstances(capabilities, |circumstances| {
+        tank_seccomp::compile(profile, circumstances).map_err(|error| error.to_string())
+    });
+    let Filter { flags, program } = compiled??;
+    Ok(ShimSeccomp { flags, program: Bytes(program) })
+}
+
+/// On this machine, with these capabilities.
+fn in_circumstances<T>(
+    capabilities: u64,
+    make: impl FnOnce(&Circumstances<'_>) -> T,
+) -> Result<T, String> {
     let machine = Machine::native().ok_or_else(|| {
         format!("there are no seccomp programs for {} yet", std::env::consts::ARCH)
     })?;
     let names: Vec<String> = capability_names(capabilities).collect();
     let names = names.iter().map(String::as_str).collect();
-    let circumstances = Circumstances { machine, kernel: kernel(), capabilities: &names };
-    let Filter { flags, program } =
-        tank_seccomp::compile(profile, &circumstances).map_err(|error| error.to_string())?;
-    Ok(ShimSeccomp { flags, program: Bytes(program) })
+    Ok(make(&Circumstances { machine, kernel: kernel(), capabilities: &names }))
 }
 
 /// The kernel's version, major and minor.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use tank_shim::protocol::{
-    self as shim_protocol, Adjust, Adjustment, Container, Launch, Log, Network as ShimNetwork,
-    Role, Step, StopPlan,
+    self as shim_protocol, Adjust, Adjustment, Container, Join, Launch, Log,
+    Network as ShimNetwork, OciRuntime, Role, Step, StopPlan,
 };
 
 use crate::core::event::Incarnation;
@@ -18,7 +18,7 @@ use crate::os_words::os_words;
 
 use super::confinement::{self, Filters};
 use super::user::{Accounts, User};
-use super::{Surroundings, etc, users, volumes};
+use super::{Surroundings, etc, oci, run_dir, users, volumes};
 
 /// Bytes of a container's log file before it is put aside.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -95,9 +95,16 @@ pub(super) async fn request(
     incarnation: Incarnation,
 ) -> Result<Launch, Failure> {
     super::check(spec)?;
+    let volumes = volumes::told(&surroundings.data_dir, spec);
+    let program = oci_program(spec)?;
     let mut containers = Vec::new();
     for member in members(spec) {
-        containers.push(container(surroundings, filters, spec, &member).await?);
+        let mut container = container(surroundings, filters, spec, &member).await?;
+        if let Some(program) = &program {
+            let run_dir = run_dir::of_pod(&surroundings.run_dir, spec.name.as_str());
+            by_runtime(program, &mut container, spec, &member, &volumes, &run_dir).await?;
+        }
+        containers.push(container);
     }
     Ok(Launch {
         pod: spec.name.to_string(),
@@ -113,10 +120,50 @@ pub(super) async fn request(
             members(spec).map(|member| &member.spec.limits),
             lasting(spec).map(|member| &member.spec.limits),
         ),
-        volumes: volumes::told(&surroundings.data_dir, spec),
+        volumes,
         user_namespace: None,
         containers,
     })
+}
+
+/// The program that is to run a pod's containers, where that is not Tank.
+fn oci_program(pod: &PodSpec) -> Result<Option<String>, Failure> {
+    let Some(runtime) = &pod.oci_runtime else { return Ok(None) };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    oci::program(runtime, &path).map(Some).map_err(|what| {
+        let hint = "install it on this host, or name it by its absolute path";
+        Failure { hint: Some(hint.to_owned()), ..oci_failure(pod, what) }
+    })
+}
+
+fn oci_failure(pod: &PodSpec, what: String) -> Failure {
+    let failure = Failure::new(Code::StartFailed, what).at(Place::Pod, &pod.name);
+    failure.at(Place::Field, "oci_runtime")
+}
+
+/// Gives a container to a runtime, which makes a seccomp program by itself.
+async fn by_runtime(
+    program: &str,
+    container: &mut Container,
+    pod: &PodSpec,
+    Member { field, spec, .. }: &Member<'_>,
+    volumes: &[shim_protocol::Volume],
+    run_dir: &Path,
+) -> Result<(), Failure> {
+    if container.cgroups.iter().all(|cgroup| cgroup.join != Join::Clone) {
+        let what = "oci_runtime: this machine has no cgroup tree of version 2 mounted".to_owned();
+        return Err(oci_failure(pod, what).at(Place::Container, &spec.name));
+    }
+    let profile = confinement::profile(&spec.confinement, container.capabilities).await;
+    let profile = profile.map_err(|what| {
+        oci_failure(pod, what)
+            .at(Place::Container, &spec.name)
+            .at(Place::Field, format!("{field}.seccomp"))
+    })?;
+    let config = oci::config(container, volumes, run_dir, profile.as_ref()).to_string();
+    container.seccomp = None;
+    container.oci = Some(OciRuntime { program: program.to_owned(), config });
+    Ok(())
 }
 
 async fn container(
@@ -232,6 +279,7 @@ pub(super) fn field_of(spec: &PodSpec, failure: &shim_protocol::Failure) -> Opti
             let index = spec.volumes.iter().position(is_it)?;
             Some(format!("volumes[{index}].source"))
         }
+        Step::RunOciRuntime => Some("oci_runtime".to_owned()),
         Step::MakeMountTarget | Step::MountVolume => {
             let container = failure.container.as_deref()?;
             let member = members(spec).find(|member| member.spec.name.as_str() == container)?;

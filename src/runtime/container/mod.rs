@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::{Image, Name, Network, PodSpec};
+use crate::core::spec::{Image, Name, Network, PodSpec, Userns};
 use crate::core::time::Millis;
 
 use super::{Events, StartOrder};
@@ -29,6 +29,7 @@ mod etc;
 mod hint;
 mod launch;
 mod leftover;
+mod oci;
 pub(crate) mod reaper;
 mod run;
 mod run_dir;
@@ -244,14 +245,21 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
         let failure = Failure::new(Code::Unsupported, format!("{field}: {what}"));
         Err(failure.at(Place::Pod, &spec.name).at(Place::Field, field))
     };
-    if spec.oci_runtime.is_some() {
-        return unsupported("oci_runtime", "other runtimes cannot be asked yet");
+    if spec.userns != Userns::Host && spec.oci_runtime.is_some() {
+        return unsupported("userns", "only :host can run under an oci_runtime");
     }
     if matches!(spec.network, Network::Interfaces { .. }) {
         return unsupported("network.nics", "only :none and :host can run yet");
     }
+    let by_runtime = spec.oci_runtime.is_some();
     for launch::Member { field, spec: container, .. } in launch::members(spec) {
         let unsupported = |part: &str, what| unsupported(&format!("{field}.{part}"), what);
+        if by_runtime && container.tty {
+            return unsupported("tty", "an oci_runtime is given no terminal");
+        }
+        if by_runtime && container.init {
+            return unsupported("init", "an oci_runtime puts no init before the command");
+        }
         if matches!(container.image, Image::Reference(_)) {
             let what = "only {:rootfs, path} can run yet, images cannot be pulled";
             return unsupported("image", what);

@@ -372,8 +372,12 @@ impl Context {
         let hint = hint::of(failure.step, failure.errno).map(str::to_owned);
         let told = self
             .failure(&step_name(failure.step), failure.message)
-            .at(Place::Path, path_of(failure.step, &failure.object))
-            .at(Place::Errno, failure.errno);
+            .at(Place::Path, path_of(failure.step, &failure.object));
+        let told = match failure.errno {
+            // Another program failed, for reasons of its own.
+            0 => told,
+            errno => told.at(Place::Errno, errno),
+        };
         let told = match failure.container {
             Some(container) => told.at(Place::Container, container),
             None => told,

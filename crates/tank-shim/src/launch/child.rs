@@ -118,6 +118,7 @@ pub(super) fn object(step: Step, index: usize) -> Option<&'static str> {
     let path = match step {
         Step::MakeMountsPrivate | Step::DetachHostRoot | Step::ProtectRoot => c"/",
         Step::MountProc => c"/proc",
+        Step::MountCgroups => c"/sys/fs/cgroup",
         Step::MountSys => c"/sys",
         Step::MountDev => dev_object(index)?,
         Step::MaskPath => MASKED.get(index)?,
@@ -282,12 +283,17 @@ fn mount_root(plan: &Plan) -> Result<(), Stumble> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
     volumes::open(&plan.mounts)?;
+    mount_overlay(plan)?;
+    rustix::process::chdir(c"root").at(Step::PivotRoot)
+}
+
+/// Mounts the overlay, and goes into its directory.
+pub(super) fn mount_overlay(plan: &Plan) -> Result<(), Stumble> {
     rustix::process::chdir(&*plan.dir).at(Step::MountOverlay)?;
     open_rootfs_here(plan).at(Step::OpenRootfs)?;
     let flags = no_devices(plan);
     rustix::mount::mount(c"overlay", c"root", c"overlay", flags, Some(&*plan.overlay_options))
-        .at(Step::MountOverlay)?;
-    rustix::process::chdir(c"root").at(Step::PivotRoot)
+        .at(Step::MountOverlay)
 }
 
 /// No device node that a container makes may ever open a device, unless it is
@@ -371,7 +377,12 @@ fn mount_point(path: &CStr) -> Result<(), Errno> {
     }
 }
 
-fn mount(kind: &CStr, path: &CStr, flags: MountFlags, options: &CStr) -> Result<(), Errno> {
+pub(super) fn mount(
+    kind: &CStr,
+    path: &CStr,
+    flags: MountFlags,
+    options: &CStr,
+) -> Result<(), Errno> {
     rustix::mount::mount(kind, path, kind, flags, Some(options))
 }
 

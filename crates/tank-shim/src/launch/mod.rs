@@ -6,6 +6,8 @@ mod enter;
 mod etc;
 mod init;
 mod mapped;
+mod oci;
+mod oci_words;
 mod plan;
 mod process_plan;
 mod terminal;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use tank_shim::protocol::{Container, Failure, Step, UserNamespace as Ids};
+use tank_shim::protocol::{Container, Exit, Failure, Step, UserNamespace as Ids};
 
 pub(crate) use self::child::{At, NeverUnwind, Stumble};
 use crate::pod_volumes::PodVolume;
@@ -84,6 +86,9 @@ pub(crate) fn start(
     user_namespace: Option<&UserNamespace>,
 ) -> Result<Started, Failure> {
     let ids = user_namespace.map(UserNamespace::ids);
+    if let Some(runtime) = &container.oci {
+        return oci::start(container, runtime, ids);
+    }
     let (plan, ends) = Plan::new(container, volumes, user_namespace)?;
     let dir = dir_of(&container.name);
     make_overlay_dirs(&dir, ids)?;
@@ -119,11 +124,35 @@ impl Launching {
         }
     }
 
+    /// That a runtime's container has ended without that its command was executed.
+    pub(crate) fn not_executed(&self) -> Failure {
+        let words = "the command could not be executed, and the container's log has why";
+        Failure::in_words(Step::RunOciRuntime, self.command(), words)
+    }
+
+    /// What an OCI runtime has come to that ended in this way: the pidfd of the
+    /// container's first process, which is the shim's child now.
+    pub(crate) fn of_runtime(&self, container: &str, exit: Exit) -> Result<OwnedFd, Failure> {
+        match self.read_report() {
+            Report::Failed(failure) => Err(failure),
+            Report::Pending | Report::Executed => {
+                oci::first_process(&dir_of(container), &self.command(), exit)
+            }
+        }
+    }
+
     /// Why there is no process, where that is all that is known.
     fn why_not(&self, errno: Errno) -> Failure {
         match self.read_report() {
             Report::Failed(failure) => failure,
             Report::Pending | Report::Executed => failure(Step::EnterContainer, "", errno),
+        }
+    }
+
+    fn command(&self) -> String {
+        match &self.explain {
+            Explain::Container(plan) => plan.process.command(),
+            Explain::Process(plan) => plan.command(),
         }
     }
 

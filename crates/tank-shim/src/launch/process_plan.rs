@@ -155,7 +155,7 @@ impl ProcessPlan {
     }
 
     /// The command as it was asked for.
-    fn command(&self) -> String {
+    pub(super) fn command(&self) -> String {
         self.argv.first().map(|first| first.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }
