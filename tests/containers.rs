@@ -5,6 +5,8 @@
 mod first_process;
 #[path = "containers/limits.rs"]
 mod limits;
+#[path = "containers/oci.rs"]
+mod oci;
 #[path = "containers/pods.rs"]
 mod pods;
 mod support;
@@ -350,11 +352,16 @@ fn what_cannot_run_yet_is_refused_by_field() {
     let spec = machine.pod("web", "true", "");
     let image = spec.replace(&format!("{{rootfs, <<\"{}\">>}}", machine.rootfs), "<<\"nginx\">>");
     let pod = |rest: &str| spec.replacen("#{", &format!("#{{{rest}, "), 1);
+    let by_runtime = |rest: &str| {
+        machine.pod("web", "true", rest).replacen("#{", "#{oci_runtime => <<\"crun\">>, ", 1)
+    };
     let init = "[#{name => <<\"i\">>, image => <<\"a\">>}]";
     for (spec, field) in [
         (image, "containers[0].image"),
         (pod(&format!("init_containers => {init}")), "init_containers[0].image"),
-        (pod("oci_runtime => <<\"crun\">>"), "oci_runtime"),
+        (pod("userns => auto, oci_runtime => <<\"crun\">>"), "userns"),
+        (by_runtime(", tty => true"), "containers[0].tty"),
+        (by_runtime(", init => true"), "containers[0].init"),
     ] {
         let error = port.error("apply", &spec);
         assert_eq!(code(&error), "unsupported");

@@ -6,7 +6,7 @@ use std::fs;
 use super::*;
 
 /// A container with a script, and what else its spec says.
-fn container(machine: &Machine, name: &str, script: &str, rest: &str) -> String {
+pub(super) fn container(machine: &Machine, name: &str, script: &str, rest: &str) -> String {
     format!(
         "#{{name => <<\"{name}\">>, image => {{rootfs, <<\"{}\">>}}, \
          command => [<<\"/bin/sh\">>, <<\"-c\">>, <<\"{script}\">>]{rest}}}",
@@ -14,7 +14,7 @@ fn container(machine: &Machine, name: &str, script: &str, rest: &str) -> String 
     )
 }
 
-fn pod_of(name: &str, rest: &str, inits: &[String], containers: &[String]) -> String {
+pub(super) fn pod_of(name: &str, rest: &str, inits: &[String], containers: &[String]) -> String {
     let (inits, containers) = (inits.join(", "), containers.join(", "));
     format!(
         "#{{name => <<\"{name}\">>{rest}, init_containers => [{inits}], \
@@ -22,11 +22,11 @@ fn pod_of(name: &str, rest: &str, inits: &[String], containers: &[String]) -> St
     )
 }
 
-fn last_exit(port: &mut Port, pod: &str) -> String {
+pub(super) fn last_exit(port: &mut Port, pod: &str) -> String {
     status(port, pod).get("last_exit").expect("an exit").to_string()
 }
 
-fn text_of(port: &mut Port, pod: &str, key: &str) -> String {
+pub(super) fn text_of(port: &mut Port, pod: &str, key: &str) -> String {
     status(port, pod).get(key).and_then(Term::as_str).unwrap_or_default().to_owned()
 }
 

@@ -2,7 +2,8 @@ defmodule Tank.Acceptance do
   @moduledoc false
 
   # The loop as a user sees it. `use Tank.Acceptance, kind: kind` makes the same
-  # tests for an injected runtime and for real containers.
+  # tests for an injected runtime and for real containers; `pod: attrs` gives each
+  # pod these attributes besides.
 
   use ExUnit.CaseTemplate
 
@@ -17,7 +18,8 @@ defmodule Tank.Acceptance do
       @moduletag capture_log: true
 
       setup_all do
-        {:ok, rootfs: Tank.Rootfs.build!(Tank.Scratch.dir!("rootfs"))}
+        rootfs = Tank.Rootfs.build!(Tank.Scratch.dir!("rootfs"))
+        {:ok, rootfs: rootfs, pod: unquote(opts[:pod] || Macro.escape(%{}))}
       end
 
       setup do
@@ -58,7 +60,9 @@ defmodule Tank.Acceptance do
     container =
       Map.merge(%{name: "c", image: {:rootfs, context.rootfs}, command: command}, container)
 
-    Map.merge(%{name: name, containers: [container]}, attrs)
+    %{name: name, containers: [container]}
+    |> Map.merge(Map.get(context, :pod, %{}))
+    |> Map.merge(attrs)
   end
 
   @doc "Applies, waits until it settled, gives the pid if it runs."

@@ -9,6 +9,11 @@ const ERRNOS: std::ops::RangeInclusive<i32> = 1..=4095;
 
 /// Advice for the failures that a spec or its root file system causes.
 pub(super) fn of(step: Step, errno: i32) -> Option<&'static str> {
+    if step == Step::RunOciRuntime {
+        return Some(
+            "the pod's oci_runtime has failed: without the field, Tank runs the containers itself",
+        );
+    }
     // A shim may send any number, and an `Errno` is made of few.
     if !ERRNOS.contains(&errno) {
         return None;

@@ -8,6 +8,8 @@ use tank_shim::protocol::{
     Network as ShimNetwork, OciRuntime, Role, Step, StopPlan,
 };
 
+use tokio::task::spawn_blocking;
+
 use crate::core::event::Incarnation;
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{
@@ -96,13 +98,12 @@ pub(super) async fn request(
 ) -> Result<Launch, Failure> {
     super::check(spec)?;
     let volumes = volumes::told(&surroundings.data_dir, spec);
-    let program = oci_program(spec)?;
+    let runtime = oci_runtime(surroundings, spec, &volumes).await?;
     let mut containers = Vec::new();
     for member in members(spec) {
         let mut container = container(surroundings, filters, spec, &member).await?;
-        if let Some(program) = &program {
-            let run_dir = run_dir::of_pod(&surroundings.run_dir, spec.name.as_str());
-            by_runtime(program, &mut container, spec, &member, &volumes, &run_dir).await?;
+        if let Some(runtime) = &runtime {
+            by_runtime(runtime, &mut container, spec, &member).await?;
         }
         containers.push(container);
     }
@@ -126,14 +127,23 @@ pub(super) async fn request(
     })
 }
 
-/// The program that is to run a pod's containers, where that is not Tank.
-fn oci_program(pod: &PodSpec) -> Result<Option<String>, Failure> {
+/// Who is to run a pod's containers, where that is not Tank: a program, and the
+/// volumes as it is told of them.
+async fn oci_runtime(
+    surroundings: &Surroundings,
+    pod: &PodSpec,
+    volumes: &[shim_protocol::Volume],
+) -> Result<Option<(String, Vec<oci::Source>)>, Failure> {
     let Some(runtime) = &pod.oci_runtime else { return Ok(None) };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    oci::program(runtime, &path).map(Some).map_err(|what| {
+    let program = oci::program(runtime, &path).map_err(|what| {
         let hint = "install it on this host, or name it by its absolute path";
         Failure { hint: Some(hint.to_owned()), ..oci_failure(pod, what) }
-    })
+    })?;
+    let volumes = volumes.to_vec();
+    let run_dir = run_dir::of_pod(&surroundings.run_dir, pod.name.as_str());
+    let looking = spawn_blocking(move || oci::sources(&volumes, &run_dir));
+    Ok(Some((program, looking.await.expect("looking at volumes never panics"))))
 }
 
 fn oci_failure(pod: &PodSpec, what: String) -> Failure {
@@ -143,12 +153,10 @@ fn oci_failure(pod: &PodSpec, what: String) -> Failure {
 
 /// Gives a container to a runtime, which makes a seccomp program by itself.
 async fn by_runtime(
-    program: &str,
+    (program, sources): &(String, Vec<oci::Source>),
     container: &mut Container,
     pod: &PodSpec,
     Member { field, spec, .. }: &Member<'_>,
-    volumes: &[shim_protocol::Volume],
-    run_dir: &Path,
 ) -> Result<(), Failure> {
     if container.cgroups.iter().all(|cgroup| cgroup.join != Join::Clone) {
         let what = "oci_runtime: this machine has no cgroup tree of version 2 mounted".to_owned();
@@ -160,9 +168,11 @@ async fn by_runtime(
             .at(Place::Container, &spec.name)
             .at(Place::Field, format!("{field}.seccomp"))
     })?;
-    let config = oci::config(container, volumes, run_dir, profile.as_ref()).to_string();
+    let (seccomp, available) = (profile.as_ref(), confinement::available());
+    let setting = oci::Setting { sources, seccomp, available };
+    let config = oci::config(container, &setting).to_string();
     container.seccomp = None;
-    container.oci = Some(OciRuntime { program: program.to_owned(), config });
+    container.oci = Some(OciRuntime { program: program.clone(), config });
     Ok(())
 }
 

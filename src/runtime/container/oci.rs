@@ -9,11 +9,12 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 use tank_seccomp::Profile;
-use tank_shim::protocol::{Container, OCI_ROOT_DIR, TMPFS_DIR, Volume, VolumeSource};
+use tank_shim::protocol::{Container, Mount, OCI_ROOT_DIR, TMPFS_DIR, Volume, VolumeSource};
 
-use crate::core::spec::capability_names;
+use crate::core::spec::{CapabilityName, capability_names};
 
 /// Bound from the host: nodes of a container's own would need a `/dev` on which
 /// any device can be opened.
@@ -58,24 +59,93 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
-/// The configuration for a container, whose volumes in memory are in `run_dir`.
-pub(super) fn config(
-    container: &Container,
-    volumes: &[Volume],
-    run_dir: &Path,
-    seccomp: Option<&Profile>,
-) -> Value {
+/// A volume as the host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    volume: String,
+    path: String,
+    is_file: bool,
+    /// What is so on the host, and would not be in a container: some runtimes mount
+    /// with the options that they are given and no others.
+    kept: Vec<&'static str>,
+}
+
+/// Looks at the volumes of a pod whose run directory this is. A file system may
+/// take its time.
+pub(super) fn sources(volumes: &[Volume], run_dir: &Path) -> Vec<Source> {
+    let source = |volume: &Volume| match &volume.source {
+        VolumeSource::Path(path) => Source {
+            volume: volume.name.clone(),
+            path: path.clone(),
+            is_file: Path::new(path).is_file(),
+            kept: kept(Path::new(path)),
+        },
+        VolumeSource::Tmpfs(_) => Source {
+            volume: volume.name.clone(),
+            path: run_dir.join(TMPFS_DIR).join(&volume.name).display().to_string(),
+            is_file: false,
+            kept: vec!["noexec"],
+        },
+    };
+    volumes.iter().map(source).collect()
+}
+
+/// Of a path that is yet to be made, what its parents have.
+fn kept(path: &Path) -> Vec<&'static str> {
+    let flags = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok());
+    let flags = flags.map_or(StatVfsMountFlags::empty(), |about| about.f_flag);
+    let known = [
+        (StatVfsMountFlags::RDONLY, "ro"),
+        (StatVfsMountFlags::NODEV, "nodev"),
+        (StatVfsMountFlags::NOEXEC, "noexec"),
+    ];
+    known.into_iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, option)| option).collect()
+}
+
+/// What a runtime is run in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting<'a> {
+    /// The pod's volumes.
+    pub(super) sources: &'a [Source],
+    /// The profile for this container.
+    pub(super) seccomp: Option<&'a Profile>,
+    /// The capabilities that runtimes have.
+    pub(super) available: u64,
+}
+
+impl Setting<'_> {
+    /// Whether a runtime can keep a container from devices. For that it lifts a
+    /// limit of its own (`RLIMIT_MEMLOCK`), as kernels before 5.11 have wanted it.
+    fn can_deny_devices(&self) -> bool {
+        self.available & capability("SYS_RESOURCE") != 0
+    }
+}
+
+fn capability(name: &str) -> u64 {
+    CapabilityName::new(name).map_or(0, CapabilityName::bits)
+}
+
+/// The configuration for a container.
+pub(super) fn config(container: &Container, setting: &Setting<'_>) -> Value {
     json!({
         "ociVersion": "1.0.2",
         "root": {"path": OCI_ROOT_DIR, "readonly": container.read_only},
-        "process": process(container),
-        "mounts": mounts(container, volumes, run_dir),
-        "linux": linux(container, seccomp),
+        "process": process(container, setting),
+        "mounts": mounts(container, setting),
+        "linux": linux(container, setting),
     })
 }
 
-fn process(container: &Container) -> Value {
-    let capabilities: Vec<String> = capability_names(container.capabilities).collect();
+/// Without MKNOD where devices cannot be denied: crun drops the flag from the root
+/// by which no device is opened in it.
+fn capabilities(container: &Container, setting: &Setting<'_>) -> Vec<String> {
+    let is_safe = container.privileged || setting.can_deny_devices();
+    let dropped = if is_safe { 0 } else { capability("MKNOD") };
+    capability_names(container.capabilities & !dropped).collect()
+}
+
+fn process(container: &Container, setting: &Setting<'_>) -> Value {
+    let capabilities = capabilities(container, setting);
     let mut process = json!({
         "terminal": false,
         "user": {
@@ -104,15 +174,15 @@ fn process(container: &Container) -> Value {
 }
 
 /// In the order in which they are made.
-fn mounts(container: &Container, volumes: &[Volume], run_dir: &Path) -> Vec<Value> {
+fn mounts(container: &Container, setting: &Setting<'_>) -> Vec<Value> {
     let bind = |name: &str| {
         let path = format!("/dev/{name}");
         mount(&path, "bind", &path, &["bind", "nosuid", "noexec"])
     };
     let devices = DEVICES.iter().map(|name| bind(name));
     let volumes = container.mounts.iter().filter_map(|mount| {
-        let volume = volumes.iter().find(|volume| volume.name == mount.volume)?;
-        Some(volume_mount(container, mount, volume, run_dir))
+        let source = setting.sources.iter().find(|source| source.volume == mount.volume)?;
+        Some(volume_mount(container, mount, source))
     });
     kernel_mounts(container).into_iter().chain(devices).chain(dev_mounts()).chain(volumes).collect()
 }
@@ -136,43 +206,41 @@ fn dev_mounts() -> [Value; 3] {
     ]
 }
 
-/// With flags that are only added, and to all that is mounted below: whatever the
-/// host has read-only stays so.
-fn volume_mount(
-    container: &Container,
-    wanted: &tank_shim::protocol::Mount,
-    volume: &Volume,
-    run_dir: &Path,
-) -> Value {
-    let source = match &volume.source {
-        VolumeSource::Path(path) => path.clone(),
-        VolumeSource::Tmpfs(_) => run_dir.join(TMPFS_DIR).join(&volume.name).display().to_string(),
-    };
-    let optional = [(!container.privileged, "rnodev"), (wanted.read_only, "rro")];
-    let optional = optional.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, option)| *option);
-    let options: Vec<&str> = ["rbind", "rprivate", "rnosuid"].into_iter().chain(optional).collect();
-    mount(&wanted.path, "bind", &source, &options)
+/// What must hold for all that is mounted below has options of its own.
+fn volume_mount(container: &Container, wanted: &Mount, source: &Source) -> Value {
+    let optional = [
+        (true, ["nosuid", "rnosuid"]),
+        (!container.privileged, ["nodev", "rnodev"]),
+        (wanted.read_only, ["ro", "rro"]),
+    ];
+    let one_or_both = if source.is_file { 1 } else { 2 };
+    let asked = optional.iter().filter(|(is_asked, _)| *is_asked);
+    let asked = asked.flat_map(|(_, options)| &options[..one_or_both]).copied();
+    let bind = if source.is_file { "bind" } else { "rbind" };
+    let options: Vec<&str> =
+        [bind, "rprivate"].into_iter().chain(asked).chain(source.kept.iter().copied()).collect();
+    mount(&wanted.path, "bind", &source.path, &options)
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({"destination": destination, "type": kind, "source": source, "options": options})
 }
 
-fn linux(container: &Container, seccomp: Option<&Profile>) -> Value {
+fn linux(container: &Container, setting: &Setting<'_>) -> Value {
     let (masked, protected) =
         if container.privileged { (&[][..], &[][..]) } else { (&MASKED[..], &PROTECTED[..]) };
+    let has_devices = container.privileged || !setting.can_deny_devices();
     let mut linux = json!({
         // Those of the pod are there already.
         "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}],
         // In the container's own group, which is the root of what the runtime sees.
         "cgroupsPath": format!("/{}", container.name),
-        // Runtimes add the devices that every container has. Their root need not
-        // keep the flag by which none can be opened in it.
-        "resources": {"devices": [{"allow": container.privileged, "access": "rwm"}]},
+        // Runtimes add the devices that every container has.
+        "resources": {"devices": [{"allow": has_devices, "access": "rwm"}]},
         "maskedPaths": masked,
         "readonlyPaths": protected,
     });
-    if let Some(profile) = seccomp {
+    if let Some(profile) = setting.seccomp {
         linux["seccomp"] = json!(profile);
     }
     linux
@@ -181,7 +249,7 @@ fn linux(container: &Container, seccomp: Option<&Profile>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tank_shim::protocol::{Log, Mount};
+    use tank_shim::protocol::{DEFAULT_CAPABILITIES, Log};
 
     fn container() -> Container {
         let log = Log { path: "/log".into(), bytes_max: 1 };
@@ -189,12 +257,19 @@ mod tests {
     }
 
     fn made(container: &Container) -> Value {
-        let volume = |name: &str, source| Volume { name: name.into(), source };
-        let volumes = [
-            volume("data", VolumeSource::Path("/srv/data".into())),
-            volume("scratch", VolumeSource::Tmpfs(1 << 20)),
-        ];
-        config(container, &volumes, Path::new("/run/web"), Some(&Profile::default()))
+        made_with(container, u64::MAX)
+    }
+
+    fn made_with(container: &Container, available: u64) -> Value {
+        let source = |volume: &str, is_file| Source {
+            volume: volume.into(),
+            path: format!("/srv/{volume}"),
+            is_file,
+            kept: vec!["noexec"],
+        };
+        let sources = [source("data", false), source("file", true)];
+        let profile = Profile::default();
+        config(container, &Setting { sources: &sources, seccomp: Some(&profile), available })
     }
 
     fn mounted<'a>(config: &'a Value, at: &str) -> &'a Value {
@@ -216,6 +291,15 @@ mod tests {
         assert_eq!(made["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
         assert_eq!(made["linux"]["maskedPaths"].as_array().expect("a list").len(), 11);
         assert_eq!(mounted(&made, "/sys")["options"], json!(["nosuid", "nodev", "noexec", "ro"]));
+    }
+
+    #[test]
+    fn who_cannot_be_kept_from_devices_makes_none() {
+        let made = made_with(&container(), DEFAULT_CAPABILITIES);
+        let bounding = made["process"]["capabilities"]["bounding"].as_array().expect("a list");
+        assert_eq!(bounding.len(), 13);
+        assert!(!bounding.contains(&json!("CAP_MKNOD")));
+        assert_eq!(made["linux"]["resources"]["devices"][0]["allow"], true);
     }
 
     #[test]
@@ -242,14 +326,34 @@ mod tests {
             path: path.into(),
             read_only,
         };
-        let mounts = vec![mount("data", "/data", true), mount("scratch", "/dev/shm", false)];
+        let mounts = vec![mount("data", "/data", true), mount("file", "/etc/file", false)];
         let made = made(&Container { mounts, ..container() });
         let all = made["mounts"].as_array().expect("a list");
-        let [data, scratch] = &all[all.len() - 2..] else { panic!("too few: {all:?}") };
-        assert_eq!(data["source"], "/srv/data");
-        assert_eq!(data["options"], json!(["rbind", "rprivate", "rnosuid", "rnodev", "rro"]));
-        assert_eq!(scratch["source"], "/run/web/tmpfs/scratch");
-        assert_eq!(scratch["options"], json!(["rbind", "rprivate", "rnosuid", "rnodev"]));
+        let [data, file] = &all[all.len() - 2..] else { panic!("too few: {all:?}") };
+        assert_eq!((&data["source"], &file["source"]), (&json!("/srv/data"), &json!("/srv/file")));
+        let recursive = ["nosuid", "rnosuid", "nodev", "rnodev", "ro", "rro"];
+        let options = [&["rbind", "rprivate"][..], &recursive, &["noexec"]].concat();
+        assert_eq!(data["options"], json!(options));
+        assert_eq!(file["options"], json!(["bind", "rprivate", "nosuid", "nodev", "noexec"]));
+    }
+
+    #[test]
+    fn what_the_host_has_of_a_volume_is_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("file"), "").expect("ours");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let volume = |name: &str, source| Volume { name: name.into(), source };
+        let volumes = [
+            volume("file", VolumeSource::Path(path("file"))),
+            volume("new", VolumeSource::Path(path("new/deep"))),
+            volume("scratch", VolumeSource::Tmpfs(1 << 20)),
+        ];
+        let sources = sources(&volumes, Path::new("/run/web"));
+        let is_file: Vec<bool> = sources.iter().map(|source| source.is_file).collect();
+        assert_eq!(is_file, [true, false, false]);
+        assert_eq!(sources[0].kept, sources[1].kept);
+        assert_eq!(sources[2].path, "/run/web/tmpfs/scratch");
+        assert_eq!(sources[2].kept, ["noexec"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ fn escaped(signs: &mut std::str::Chars<'_>) -> char {
     match signs.next() {
         Some('u') => {
             let digits: String = signs.by_ref().take(4).collect();
-            let number = u32::from_str_radix(&digits, 16).ok();
+            let number = u32::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
             number.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
         Some('n' | 'r' | 't' | 'b' | 'f') | None => ' ',
