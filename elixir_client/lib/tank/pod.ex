@@ -12,8 +12,9 @@ defmodule Tank.Pod do
       one) or `:never`
     * `:userns` - `:host` (the containers' users are the host's, the default) or `:auto` (they are
       the pod's own: root inside is nobody on the host. `docs/confinement.md` says what that takes)
-    * `:oci_runtime` - the OCI runtime that runs the containers, by name (`"crun"`) or by its absolute
-      path; Tank itself when `nil`
+    * `:oci_runtime` - the OCI runtime that launches the containers below Tank, by name (`"crun"`, `"runc"`)
+      or by its absolute path; Tank itself when `nil`. All else stays as it is: limits, output, stops. It
+      cannot be together with `:tty`, `:init` or `userns: :auto` (`docs/oci-runtimes.md` says what else)
 
   Nested structs may be given as maps or keywords. They are checked again when they are structs.
 
