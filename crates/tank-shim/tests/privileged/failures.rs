@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use tank_shim::protocol::{Bytes, Failure, Join, Launch, Seccomp, ShimCgroup, Step};
+use tank_shim::protocol::{Bytes, Failure, Join, Launch, OciRuntime, Seccomp, ShimCgroup, Step};
 
 use crate::scene::{Scene, path_string, scene};
 
@@ -149,6 +149,17 @@ fn a_log_that_cannot_be_opened() {
     let mut pod = scene.script("exit 0");
     pod.containers[0].log.path = path_string(&scene.dir.join("none/log"));
     is(&fails(&scene, &pod), Step::OpenLog, &pod.containers[0].log.path, libc::ENOENT);
+}
+
+#[test]
+fn an_oci_runtime_that_cannot_be_executed_or_could_not_be_killed() {
+    let mut scene = scene!("an_oci_runtime_that_cannot_be_executed_or_could_not_be_killed");
+    let mut pod = scene.script("exit 0");
+    let program = "/nonexistent/runtime".to_owned();
+    pod.containers[0].oci = Some(OciRuntime { program, config: "{}".to_owned() });
+    is(&fails(&scene, &pod), Step::CheckContainer, "cgroups", libc::EINVAL);
+    pod.containers[0].cgroups = vec![scene.cgroup("unified", Join::Clone, &[])];
+    is(&fails(&scene, &pod), Step::RunOciRuntime, "/nonexistent/runtime", libc::ENOENT);
 }
 
 #[test]
