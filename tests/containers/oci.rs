@@ -453,3 +453,18 @@ fn a_runtime_that_is_not_there_or_says_nothing_is_told_by_field() {
         port.ok("sync", "nil");
     }
 }
+
+#[test]
+fn a_pre_stop_and_a_stop_signal_reach_what_oci_runtimes_have_launched() {
+    with_each_runtime("pre_stop under OCI runtimes", |stage| {
+        let script = "trap 'exit $(cat /code)' USR1; echo ready; sleep 1000 & wait";
+        let rest = ", stop_signal => <<\"USR1\">>, user => <<\"0:7\">>, \
+                    pre_stop => [<<\"/bin/sh\">>, <<\"-c\">>, <<\"id -g > /code\">>]";
+        let pod = stage.pod(script, rest);
+        stage.start(&pod);
+        eventually("it is ready", || stage.said("stdout").contains(&"ready".to_owned()));
+        stage.port.ok("restart", "<<\"web\">>");
+        stage.port.ok("sync", "nil");
+        assert_eq!(last_exit(&mut stage.port, "web"), "{exited,7}", "{}", stage.runtime);
+    });
+}

@@ -186,8 +186,7 @@ pub(super) fn report_failure(
 
 fn set_up_and_exec(plan: &Plan) -> Result<Infallible, Stumble> {
     join_cgroups(&plan.process)?;
-    // Only now, so that the container's cgroups are the roots of what it sees.
-    syscall::enter_new(UnshareFlags::NEWCGROUP).at(Step::EnterCgroupNamespace)?;
+    enter_cgroup_namespace()?;
     match &plan.mapped {
         Some(mapped) => mapped::arrive(plan, mapped)?,
         None => limit_process(&plan.process)?,
@@ -241,6 +240,11 @@ pub(super) fn join_cgroups(process: &ProcessPlan) -> Result<(), Stumble> {
         rustix::io::write(file, b"0").at_nth(Step::JoinCgroup, index)?;
     }
     Ok(())
+}
+
+/// Once it is in the container's cgroups, which are the roots of what it sees then.
+pub(super) fn enter_cgroup_namespace() -> Result<(), Stumble> {
+    syscall::enter_new(UnshareFlags::NEWCGROUP).at(Step::EnterCgroupNamespace)
 }
 
 /// Sets what each process has of its own and its children inherit. The host's

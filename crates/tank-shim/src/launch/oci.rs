@@ -130,6 +130,7 @@ fn faulty(field: &str) -> Failure {
 fn set_up_and_run(OciPlan { plan, start }: &OciPlan) -> Result<Infallible, Stumble> {
     let process = &plan.process;
     child::join_cgroups(process)?;
+    child::enter_cgroup_namespace()?;
     child::limit_process(process)?;
     rustix::process::setsid().at(Step::BeginSession)?;
     // What it makes in the root is for all users.
