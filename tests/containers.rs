@@ -647,33 +647,6 @@ fn two_programs_cannot_share_a_run_directory() {
 }
 
 #[test]
-fn without_root_the_program_says_so() {
-    if !is_root("without root") {
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a directory");
-    // The build directory may be closed to others: the program is run from a
-    // place that is not.
-    let binary = dir.path().join("tank");
-    std::fs::copy(env!("CARGO_BIN_EXE_tank"), &binary).expect("ours");
-    let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(dir.path(), mode).expect("ours");
-    let output = std::process::Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
-        .arg("port")
-        .stdin(std::process::Stdio::null())
-        .output()
-        .expect("setpriv is part of util-linux");
-    assert_eq!(output.status.code(), Some(4));
-    let frame = erlang_term_format::decode(&output.stdout[4..]).expect("one frame");
-    let error = &frame.as_tuple().expect("an error tuple")[1];
-    assert_eq!(code(error), "not_permitted");
-    let text = String::from_utf8(output.stderr).expect("text");
-    assert!(text.contains("containers need root"), "{text}");
-}
-
-#[test]
 fn a_program_that_cannot_start_leaves_no_run_directory() {
     if !is_root("no run directory") {
         return;

@@ -1,7 +1,7 @@
 //! `tank port`: its options, and the way from them to a loop that serves.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -23,12 +23,14 @@ const TRACE_HELP: &str =
 #[derive(Debug, Args)]
 #[command(after_help = format!("{LOG_HELP}\n{TRACE_HELP}"))]
 pub(super) struct PortArgs {
-    /// State that outlives a reboot: desired pods, verdicts, logs
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tank")]
-    data_dir: PathBuf,
-    /// State that does not: a directory for each run
-    #[arg(long, value_name = "DIR", default_value = "/run/tank")]
-    run_dir: PathBuf,
+    /// State that outlives a reboot: desired pods, verdicts, logs [default:
+    /// /var/lib/tank, without root $XDG_DATA_HOME/tank]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// State that does not: a directory for each run [default: /run/tank, without
+    /// root $XDG_RUNTIME_DIR/tank]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
     /// Where desired pods are kept
     #[arg(long, value_enum, default_value_t = StoreArg::Durable)]
     store: StoreArg,
@@ -99,6 +101,31 @@ fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
     }
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Of a user, what the XDG base directory specification says.
+fn default_data_dir() -> PathBuf {
+    if is_root() {
+        return "/var/lib/tank".into();
+    }
+    let of_home = || variable("HOME").unwrap_or_default().join(".local/share");
+    variable("XDG_DATA_HOME").unwrap_or_else(of_home).join("tank")
+}
+
+fn default_run_dir(data_dir: &Path) -> PathBuf {
+    if is_root() {
+        return "/run/tank".into();
+    }
+    // A name in a directory for all could be somebody else's already.
+    variable("XDG_RUNTIME_DIR").map_or_else(|| data_dir.join("run"), |dir| dir.join("tank"))
+}
+
 fn cgroup_parent(text: &str) -> Result<String, String> {
     let is_safe = !text.trim_matches('/').is_empty()
         && text.split('/').all(|part| part != "." && part != "..");
@@ -111,9 +138,11 @@ impl PortArgs {
             Some(path) => path,
             None => std::env::current_exe()?.with_file_name("tank-shim"),
         };
+        let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
+        let run_dir = self.run_dir.unwrap_or_else(|| default_run_dir(&data_dir));
         Ok(Options {
-            data_dir: std::path::absolute(self.data_dir)?,
-            run_dir: std::path::absolute(self.run_dir)?,
+            data_dir: std::path::absolute(data_dir)?,
+            run_dir: std::path::absolute(run_dir)?,
             store: match self.store {
                 StoreArg::Durable => StoreKind::Durable,
                 StoreArg::Memory => StoreKind::Memory,

@@ -125,12 +125,7 @@ fn config(options: &Options, first_incarnation: u64) -> Config {
 /// Locks the data directory, when something in it will be ours alone: the state
 /// file or the logs.
 async fn lock_data(options: &Options, deadline: Instant) -> Result<Option<DirLock>, Failure> {
-    let has_containers = options.runtime == RuntimeKind::Container;
-    if has_containers && !rustix::process::geteuid().is_root() {
-        return Err(Failure::new(Code::NotPermitted, "containers need root")
-            .hint("run as root, or inject a runtime of your own (:runtime)"));
-    }
-    let is_used = has_containers || options.store == StoreKind::Durable;
+    let is_used = options.runtime == RuntimeKind::Container || options.store == StoreKind::Durable;
     if is_used { lock(&options.data_dir, deadline).await.map(Some) } else { Ok(None) }
 }
 
@@ -170,10 +165,15 @@ async fn containers(
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| system("become a subreaper", &errno.into()))?;
     reaper::begin().map_err(|error| system("watch over children", &error))?;
-    let cgroups = Cgroups::new(trees, &options.cgroup_parent, &options.run_dir);
+    let is_rootless = !rustix::process::geteuid().is_root();
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let trees = if is_rootless { trees.delegated(&options.cgroup_parent, &own) } else { trees };
+    let mut cgroups = Cgroups::new(trees, &options.cgroup_parent, &options.run_dir);
     let shim_cgroups = cgroups.of_shims(&own);
     cgroups.prepare(&shim_cgroups).map_err(|error| system("make cgroups", &error))?;
+    if is_rootless {
+        cgroups.forget_what_is_kept_back();
+    }
     let surroundings = Surroundings {
         data_dir: options.data_dir.clone(),
         run_dir: options.run_dir.clone(),
@@ -181,6 +181,7 @@ async fn containers(
         cgroups,
         shim_cgroups,
         stop_grace_ms: options.stop_grace_ms,
+        is_rootless,
     };
     let found = leftovers(&surroundings).await;
     let leftovers = found.inspect_err(|_| {

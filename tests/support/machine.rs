@@ -21,6 +21,15 @@ pub(crate) struct Machine {
 impl Machine {
     /// `None`, said aloud, when not root.
     pub(crate) fn new(test: &str) -> Option<Self> {
+        Self::started_by(test, |_, args| Port::start(args))
+    }
+
+    /// The same with a program that is started in another way: in this directory,
+    /// with these arguments.
+    pub(crate) fn started_by(
+        test: &str,
+        start: impl FnOnce(&Path, &[&str]) -> Port,
+    ) -> Option<Self> {
         if !is_root(test) {
             return None;
         }
@@ -31,7 +40,8 @@ impl Machine {
         let rootfs = rootfs(dir.path());
         build_probe("probe", &rootfs.join("bin/probe"));
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let port = Port::start(&["--data-dir", &path("data"), "--run-dir", &path("run")]);
+        let args = ["--data-dir", &path("data"), "--run-dir", &path("run")];
+        let port = start(dir.path(), &args);
         Some(Self { dir, rootfs, port })
     }
 

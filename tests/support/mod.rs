@@ -42,9 +42,19 @@ impl Port {
         port
     }
 
+    /// Starts the program by another command and shakes hands.
+    pub(crate) fn start_by(command: &mut Command) -> Self {
+        let mut port = Self::greeted(spawn_by(command));
+        port.send("{hello, #{protocol => 1, client => <<\"test\">>}}");
+        port
+    }
+
     /// Starts the program and reads its greeting, without answering it.
     pub(crate) fn start_without_greeting(args: &[&str]) -> Self {
-        let mut child = spawn(args);
+        Self::greeted(spawn(args))
+    }
+
+    fn greeted(mut child: Child) -> Self {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut port =
@@ -266,9 +276,11 @@ fn result(body: &Term<'static>) -> Result<Term<'static>, Term<'static>> {
 
 /// Starts the program and nothing more.
 pub(crate) fn spawn(args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_tank"))
-        .arg("port")
-        .args(args)
+    spawn_by(Command::new(env!("CARGO_BIN_EXE_tank")).arg("port").args(args))
+}
+
+fn spawn_by(command: &mut Command) -> Child {
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

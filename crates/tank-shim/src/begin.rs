@@ -1,21 +1,25 @@
-//! How a shim begins: it becomes the first process of a pid namespace, takes
-//! over the descriptors it was given, and leaves everything of its spawner
-//! behind. Runs once, before anything else.
+//! How a shim begins: it becomes the first process of a pid namespace, and root of
+//! a user namespace unless it is root, takes over the descriptors it was given,
+//! and leaves everything of its spawner behind. Runs once, before anything else.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use tank_shim::protocol::{Failure, Step};
 
+use crate::launch::failure;
+use crate::own_users;
 use crate::syscall::{self, Cloned};
 
 /// What a shim was given.
 pub(crate) struct Inherited {
     /// The first control connection.
     pub(crate) control: OwnedFd,
-    /// Whether the shim is the first process of a pid namespace. Without
-    /// that it launches nothing.
-    pub(crate) pid_namespace: Result<(), Errno>,
+    /// Whether the shim is the first process of a pid namespace, and root.
+    /// Without that it launches nothing.
+    pub(crate) namespaces: Result<(), Failure>,
 }
 
 /// Begins. The process that was started exits here; its child returns.
@@ -24,24 +28,50 @@ pub(crate) fn begin() -> Result<Inherited, Errno> {
     // It is executed by the number of a descriptor, which nobody knows it by.
     rustix::thread::set_name(c"tank-shim")?;
     syscall::note_command_line();
-    let pid_namespace = become_first_process();
     syscall::reset_signals();
+    let namespaces = become_first_process();
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let _ = rustix::process::setsid();
     rustix::process::fchdir(rustix::stdio::stdout())?;
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
-    Ok(Inherited { control, pid_namespace })
+    Ok(Inherited { control, namespaces })
 }
 
 /// Goes on as the first process of a new pid namespace. The kernel kills all of
 /// a namespace when its first process dies, so nothing that the shim launches
 /// can outlive it: not by a double fork, and not by changing its user, which
 /// would undo a parent death signal.
-fn become_first_process() -> Result<(), Errno> {
-    match syscall::clone(libc::CLONE_NEWPID, None)? {
+fn become_first_process() -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return become_root();
+    }
+    let cloned = syscall::clone(libc::CLONE_NEWPID, None);
+    match cloned.map_err(|errno| failure(Step::EnterPidNamespace, "of its own", errno))? {
         Cloned::Parent(_) => syscall::exit_now(0),
         Cloned::Child => Ok(()),
+    }
+}
+
+/// The same in a new user namespace, which has the pid namespace and all that the
+/// shim makes later. It has no ids until its parent has given it some.
+fn become_root() -> Result<(), Failure> {
+    let failed = |errno| failure(Step::MakeUserNamespace, "of its own", errno);
+    let (given, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    match syscall::clone(libc::CLONE_NEWUSER | libc::CLONE_NEWPID, None).map_err(failed)? {
+        // A child that is told nothing ends, and this process tells why there is none.
+        Cloned::Parent(child) => {
+            own_users::give_ids(&child)?;
+            rustix::io::write(&tell, &[0]).map_err(failed)?;
+            syscall::exit_now(0)
+        }
+        Cloned::Child => {
+            drop(tell);
+            match rustix::io::read(&given, &mut [0; 1]) {
+                Ok(1) => Ok(()),
+                _ => syscall::exit_now(1),
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
 use tank_shim::protocol::{Failure, Launch, Network, Step};
 
+use crate::ids;
 use crate::launch::{At, Stumble};
 use crate::syscall;
 use crate::user_namespace::UserNamespace;
@@ -18,6 +19,9 @@ use crate::user_namespace::UserNamespace;
 /// port, and send echo requests.
 const NETWORK_SETTINGS: [&str; 2] =
     ["/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ping_group_range"];
+
+/// The highest group that may be let send echo requests.
+const PING_GROUP_MAX: u32 = 2_147_483_647;
 
 /// Makes them, and leaves the host's for them unless they belong to a user
 /// namespace, which it returns.
@@ -65,8 +69,11 @@ pub(crate) fn explain(launch: &Launch, stumble: Stumble) -> Failure {
 }
 
 fn set_up_network(launch: &Launch) -> Result<(), Stumble> {
-    // The highest group that the kernel takes, or that there is.
-    let last = launch.user_namespace.map_or(i32::MAX.cast_unsigned(), |ids| ids.count - 1);
+    // A group that is not there cannot be named.
+    let last = match launch.user_namespace {
+        Some(ids) => ids.count - 1,
+        None => ids::own().last_group().min(PING_GROUP_MAX),
+    };
     let values = ["0".to_owned(), format!("0 {last}")];
     for (index, (path, value)) in NETWORK_SETTINGS.iter().zip(values).enumerate() {
         let written = std::fs::write(path, value)

@@ -20,6 +20,9 @@ pub const TMPFS_DIR: &str = "tmpfs";
 /// relative to the bundle.
 pub const OCI_ROOT_DIR: &str = "root";
 
+/// The directory in the run directory in which each container has one.
+pub const CONTAINERS_DIR: &str = "containers";
+
 /// What a shim is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -597,6 +600,10 @@ macro_rules! steps {
 }
 
 steps! {
+    /// The shim could not begin a user namespace of its own.
+    MakeUserNamespace => "make a user namespace",
+    /// The shim's user namespace could not be given its ids.
+    MapIds => "map ids",
     /// The shim could not begin a pid namespace of its own.
     EnterPidNamespace => "enter a pid namespace",
     /// A string has a NUL byte, a list is empty, or a name is none.

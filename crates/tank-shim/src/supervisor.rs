@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    Adjust, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Step, Stopping, ToShim,
+    Adjust, Failure, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Stopping, ToShim,
 };
 use tank_shim::record;
 
@@ -38,7 +38,7 @@ const REMOVAL_TRIES: u32 = 12;
 pub(crate) struct Supervisor {
     control: Control,
     deadline: Deadline,
-    pid_namespace: Result<(), Errno>,
+    namespaces: Result<(), Failure>,
     run_until: Option<RunUntil>,
     stage: Stage,
 }
@@ -77,7 +77,7 @@ impl Supervisor {
         Ok(Self {
             control,
             deadline: Deadline::new()?,
-            pid_namespace: inherited.pid_namespace,
+            namespaces: inherited.namespaces,
             run_until: None,
             stage: Stage::Idle,
         })
@@ -90,6 +90,11 @@ impl Supervisor {
             self.deadline.set(self.next_deadline_ms())?;
             let ready = self.wait()?;
             self.handle(&ready);
+        }
+        if matches!(self.stage, Stage::Idle) {
+            // What a shim has left that was killed, root of this user namespace can
+            // remove, and whoever has started this one perhaps cannot.
+            launch::clean_all();
         }
         self.control.forget_socket();
         // Before the connection ends: whoever sees its end may begin anew.
@@ -161,11 +166,7 @@ impl Supervisor {
     }
 
     fn launch(&mut self, launch: Launch) {
-        let pod = self
-            .pid_namespace
-            .map_err(|errno| launch::failure(Step::EnterPidNamespace, "of its own", errno))
-            .and_then(|()| Pod::begin(launch));
-        match pod {
+        match self.namespaces.clone().and_then(|()| Pod::begin(launch)) {
             Ok(pod) => {
                 self.stage = Stage::Live(Box::new(pod));
                 self.advance();

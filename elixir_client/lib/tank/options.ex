@@ -224,13 +224,13 @@ defmodule Tank.Options do
       cond do
         root?() -> "/run/tank"
         dir = System.get_env("XDG_RUNTIME_DIR") -> Path.join(dir, "tank")
-        true -> Path.join(System.tmp_dir!(), "tank-#{uid()}")
+        # A name in a directory for all could be somebody else's already.
+        true -> Path.join(data_dir, "run")
       end
 
     digest = :erlang.md5(data_dir) |> binary_part(0, 8) |> Base.encode16(case: :lower)
     Path.join(base, digest)
   end
 
-  defp root?, do: uid() == 0
-  defp uid, do: File.stat!("/proc/self").uid
+  defp root?, do: File.stat!("/proc/self").uid == 0
 end

@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD};
 use tank_shim::protocol::{Cgroup, Join, PodCgroup, ShimCgroup};
 
 use crate::core::spec::{Limits, MemorySwap};
@@ -101,6 +102,27 @@ impl Trees {
         }
     }
 
+    /// Those of the trees in which this user can make groups below `parent`, and
+    /// move processes to. `own` is the text of `/proc/self/cgroup`: on v2, where a
+    /// move needs rights to what both groups have in common, it may be below the
+    /// program's own group alone that this can be done.
+    #[must_use]
+    pub fn delegated(self, parent: &str, own: &str) -> Self {
+        let parent = Path::new(parent.trim_matches('/'));
+        let v1 = self.v1.into_iter().filter(|(_, root)| is_delegated(&root.join(parent)));
+        let v2 = self.v2.and_then(|(root, controllers)| {
+            let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+            let group = root.join(own);
+            let is_usable = |root: &PathBuf| {
+                is_delegated(&root.join(parent))
+                    && is_writable(&common(&group, &root.join(parent)).join("cgroup.procs"))
+            };
+            let root = [root, group.clone()].into_iter().find(is_usable)?;
+            Some((root, controllers))
+        });
+        Self { v1: v1.collect(), v2 }
+    }
+
     fn root_of(&self, controller: &str) -> Option<(&Path, Layout)> {
         let v1 = self.v1.get(controller).map(|root| (root.as_path(), Layout::V1));
         v1.or_else(|| {
@@ -160,6 +182,17 @@ impl Cgroups {
             let _ = fs::write(dir.join("cgroup.subtree_control"), wanted.join(" "));
         }
         Ok(())
+    }
+
+    /// Forgets the v2 controllers that were not handed down: whoever is not root is
+    /// told at the pod that needs one what it takes to have it.
+    pub fn forget_what_is_kept_back(&mut self) {
+        let Some(root) = self.trees.v2.as_ref().map(|(root, _)| root) else { return };
+        let list = self.instance_dir(root).join("cgroup.controllers");
+        let list = fs::read_to_string(list).unwrap_or_default();
+        if let Some((_, controllers)) = &mut self.trees.v2 {
+            controllers.retain(|name| list.split_whitespace().any(|found| found == name));
+        }
     }
 
     /// The groups of a pod whose containers have these limits, above theirs. On v2
@@ -325,6 +358,21 @@ impl Cgroups {
     fn instance_dir(&self, root: &Path) -> PathBuf {
         root.join(&self.parent).join(&self.instance)
     }
+}
+
+/// Whether a directory can be made, or made things in, by this user.
+fn is_delegated(dir: &Path) -> bool {
+    dir.ancestors().find(|dir| dir.exists()).is_some_and(is_writable)
+}
+
+fn is_writable(path: &Path) -> bool {
+    rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// The deepest directory that two are in or are.
+fn common(one: &Path, other: &Path) -> PathBuf {
+    let parts = one.components().zip(other.components());
+    parts.take_while(|(one, other)| one == other).map(|(part, _)| part).collect()
 }
 
 fn group(path: &Path, join: Join) -> Cgroup {
@@ -640,6 +688,14 @@ mod tests {
         let alone = Limits { memory, ..Limits::default() };
         let has_no_swap = |path: &Path| !path.ends_with(MEMORY_AND_SWAP);
         assert_eq!(memory_files(&alone, has_no_swap), "memory.limit_in_bytes=1048576");
+    }
+
+    #[test]
+    fn the_deepest_common_group_is_found() {
+        let of = |one, other| common(Path::new(one), Path::new(other));
+        assert_eq!(of("/g/user/app", "/g/user/tank"), Path::new("/g/user"));
+        assert_eq!(of("/g/user", "/g/user/tank"), Path::new("/g/user"));
+        assert_eq!(of("/g/user", "/g/user2"), Path::new("/g"));
     }
 
     #[test]

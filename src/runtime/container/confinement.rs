@@ -19,10 +19,16 @@ use crate::os_words::os_words;
 /// The longest profile that is read.
 const PROFILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The capabilities that containers can have here.
+/// The capabilities that containers can have here: the program's own or, without
+/// root, all that there are, for whoever makes a user namespace has them in it.
 #[must_use]
 pub(super) fn available() -> u64 {
-    rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits())
+    if rustix::process::geteuid().is_root() {
+        return rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());
+    }
+    let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap");
+    let last: u32 = last.ok().and_then(|last| last.trim().parse().ok()).unwrap_or(0);
+    u64::MAX >> 63_u32.saturating_sub(last)
 }
 
 /// The capabilities that a spec leaves, of those that are available. A privileged

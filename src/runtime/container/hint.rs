@@ -4,6 +4,10 @@
 use rustix::io::Errno;
 use tank_shim::protocol::Step;
 
+/// Advice for a limit that takes a cgroup, where the program can make none.
+pub(super) const DELEGATE: &str = "limits of memory, pids and cpu need root, or a cgroup that is delegated to this user \
+                                   (docs/rootless.md)";
+
 /// What the kernel uses.
 const ERRNOS: std::ops::RangeInclusive<i32> = 1..=4095;
 
@@ -19,6 +23,31 @@ pub(super) fn of(step: Step, errno: i32) -> Option<&'static str> {
         return None;
     }
     Some(match (step, Errno::from_raw_os_error(errno)) {
+        (Step::MakeUserNamespace, _) => {
+            "without root, containers need user namespaces: an administrator allows them with \
+             user.max_user_namespaces and, on some systems, kernel.unprivileged_userns_clone or \
+             kernel.apparmor_restrict_unprivileged_userns"
+        }
+        (Step::MapIds, _) => {
+            "newuidmap and newgidmap give what /etc/subuid and /etc/subgid have for this user: see \
+             whether they may (docs/rootless.md)"
+        }
+        (Step::MakeNamespaces, Errno::PERM | Errno::ACCESS) => {
+            "the program lacks privileges: it is root without them, or a security module keeps \
+             them from user namespaces (kernel.apparmor_restrict_unprivileged_userns)"
+        }
+        (Step::MountOverlay, Errno::PERM) => "without root, containers need Linux 5.11 or later",
+        (Step::SetUser, Errno::INVAL) => {
+            "without root, users and groups other than root need newuidmap (package uidmap), and \
+             ranges in /etc/subuid and /etc/subgid that have them"
+        }
+        (Step::LimitProcess, Errno::PERM | Errno::ACCESS) => {
+            "to have more than the program itself takes privileges that it lacks: a lower nice or \
+             oom_score_adj, or more open files than its own hard limit"
+        }
+        (Step::OpenRootfs, Errno::ACCESS) => {
+            "the program's user must be able to enter the directory and all above it"
+        }
         (Step::OpenRootfs, Errno::NOENT | Errno::NOTDIR) => {
             "{:rootfs, path} names a directory on this host with the container's files in it"
         }

@@ -20,7 +20,7 @@ use crate::os_words::os_words;
 
 use super::confinement::{self, Filters};
 use super::user::{Accounts, User};
-use super::{Surroundings, etc, oci, run_dir, users, volumes};
+use super::{Surroundings, etc, hint, oci, run_dir, users, volumes};
 
 /// Bytes of a container's log file before it is put aside.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -198,9 +198,15 @@ async fn container(
     }
     let (pod_name, name) = (pod.name.as_str(), spec.name.as_str());
     let cgroups = surroundings.cgroups.of_container(pod_name, name, &spec.limits);
-    let cgroups = cgroups.map_err(|name| {
-        let what = format!("limit {name}: this machine has no {name} cgroup controller");
-        failed(&format!("limits.{name}"), what)
+    let cgroups = cgroups.map_err(|controller| {
+        let what = match surroundings.is_rootless {
+            true => format!("limit {controller}: this user has no {controller} cgroup"),
+            false => {
+                format!("limit {controller}: this machine has no {controller} cgroup controller")
+            }
+        };
+        let failure = failed(&format!("limits.{controller}"), what);
+        if surroundings.is_rootless { failure.hint(hint::DELEGATE) } else { failure }
     })?;
     let confinement = &spec.confinement;
     let capabilities =
@@ -276,9 +282,13 @@ fn mounts(spec: &ContainerSpec) -> Vec<shim_protocol::Mount> {
     mounts.into_iter().map(told).collect()
 }
 
-/// What in a spec a launch could not do, where a volume or a mount was in the way.
+/// What in a spec a launch could not do, where one field was in the way.
 pub(super) fn field_of(spec: &PodSpec, failure: &shim_protocol::Failure) -> Option<String> {
     let object = failure.object.as_str();
+    let of_container = || {
+        let container = failure.container.as_deref()?;
+        members(spec).find(|member| member.spec.name.as_str() == container)
+    };
     match failure.step {
         Step::OpenVolume | Step::MapVolume | Step::MakeTmpfs => {
             let is_it = |volume: &Volume| match &volume.source {
@@ -291,12 +301,13 @@ pub(super) fn field_of(spec: &PodSpec, failure: &shim_protocol::Failure) -> Opti
         }
         Step::RunOciRuntime => Some("oci_runtime".to_owned()),
         Step::MakeMountTarget | Step::MountVolume => {
-            let container = failure.container.as_deref()?;
-            let member = members(spec).find(|member| member.spec.name.as_str() == container)?;
+            let member = of_container()?;
             let is_it = |mount: &Mount| names(&mount.path).eq(names(object));
             let index = member.spec.mounts.iter().position(is_it)?;
             Some(format!("{}.mounts[{index}].path", member.field))
         }
+        Step::SetUser => Some(format!("{}.user", of_container()?.field)),
+        Step::LimitProcess => Some(format!("{}.limits.{object}", of_container()?.field)),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tank_shim::protocol::{FromShim, State};
+use tank_shim::protocol::{CONTAINERS_DIR, FromShim, State};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -157,7 +157,21 @@ pub(super) async fn clear(surroundings: &Surroundings, pod: &Name, path: &Path) 
                 .await;
         swept.map_err(io::Error::other)??;
     }
+    if surroundings.is_rootless && path.join(CONTAINERS_DIR).exists() {
+        let swept = timeout(KILL_PATIENCE, sweep_as_root(surroundings, path, dir)).await;
+        swept.map_err(|_| io::Error::other("a shim that is to remove it takes too long"))??;
+    }
     run_dir::remove_tree(path.to_owned()).await;
+    Ok(())
+}
+
+/// Removes what a shim has left that was killed: it may belong to users that only
+/// another shim is root over. One that is asked for nothing does it and ends.
+async fn sweep_as_root(surroundings: &Surroundings, path: &Path, dir: OwnedFd) -> io::Result<()> {
+    let mut shim = Shim::spawn(&surroundings.shim, path, dir)?;
+    while !matches!(shim.recv().await?, Some(FromShim::Hello(_)) | None) {}
+    shim.hang_up().await?;
+    shim.died().await;
     Ok(())
 }
 

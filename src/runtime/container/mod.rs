@@ -64,6 +64,9 @@ pub struct Surroundings {
     pub shim_cgroups: Vec<ShimCgroup>,
     /// Milliseconds between the stop signal and the kill.
     pub stop_grace_ms: u64,
+    /// Whether the program is without root, and its shims are root of user
+    /// namespaces alone.
+    pub is_rootless: bool,
 }
 
 /// Pods as containers.

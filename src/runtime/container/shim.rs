@@ -91,6 +91,11 @@ impl Shim {
         Ok(())
     }
 
+    /// Ends the connection: a shim that has launched nothing ends with it.
+    pub(super) async fn hang_up(&mut self) -> io::Result<()> {
+        self.control.shutdown().await
+    }
+
     /// Kills the shim, and with it everything that it launched.
     pub(super) fn kill(&self) {
         // ESRCH: it is dead already, which is what was wanted.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use tank_shim::protocol::Step;
@@ -42,6 +42,14 @@ struct DevMount {
     kind: &'static CStr,
     flags: MountFlags,
     options: &'static CStr,
+    /// The options where there is no group `tty`.
+    without_group: Option<&'static CStr>,
+}
+
+impl DevMount {
+    fn options(&self, has_tty_group: bool) -> &'static CStr {
+        self.without_group.filter(|_| !has_tty_group).unwrap_or(self.options)
+    }
 }
 
 const DEV_MOUNTS: [DevMount; 3] = [
@@ -50,14 +58,22 @@ const DEV_MOUNTS: [DevMount; 3] = [
         kind: c"devpts",
         flags: MountFlags::NOSUID.union(MountFlags::NOEXEC),
         options: c"newinstance,ptmxmode=0666,mode=0620,gid=5",
+        without_group: Some(c"newinstance,ptmxmode=0666,mode=0620"),
     },
     DevMount {
         path: c"/dev/shm",
         kind: c"tmpfs",
         flags: NO_SUID_DEV_EXEC,
         options: c"mode=1777,size=64m",
+        without_group: None,
     },
-    DevMount { path: c"/dev/mqueue", kind: c"mqueue", flags: NO_SUID_DEV_EXEC, options: c"" },
+    DevMount {
+        path: c"/dev/mqueue",
+        kind: c"mqueue",
+        flags: NO_SUID_DEV_EXEC,
+        options: c"",
+        without_group: None,
+    },
 ];
 
 pub(super) const NO_SUID_DEV_EXEC: MountFlags =
@@ -328,12 +344,27 @@ fn mount_kernel_file_systems(plan: &Plan) -> Result<(), Stumble> {
     mount_dev(plan)
 }
 
+/// Of the host's network the kernel lets only its own root mount a sysfs: without
+/// that, it is the host's, and for reading even where it could be written to.
 fn mount_sys(plan: &Plan) -> Result<(), Errno> {
     if let Some(tree) = plan.mapped.as_ref().and_then(Mapped::sys) {
         return volumes::attach(tree, CWD, c"/sys");
     }
     let read_only = if plan.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
-    mount(c"sysfs", c"/sys", NO_SUID_DEV_EXEC | read_only, c"")
+    match mount(c"sysfs", c"/sys", NO_SUID_DEV_EXEC | read_only, c"") {
+        Err(Errno::PERM) => {}
+        mounted => return mounted,
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let hosts = rustix::mount::open_tree(CWD, c"sys", flags)?;
+    let attributes = libc::MOUNT_ATTR_RDONLY
+        | libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC;
+    syscall::set_mount_attributes(hosts.as_fd(), attributes)?;
+    volumes::attach(hosts.as_fd(), CWD, c"/sys")
 }
 
 fn mount_dev(plan: &Plan) -> Result<(), Stumble> {
@@ -347,7 +378,8 @@ fn mount_dev(plan: &Plan) -> Result<(), Stumble> {
         let index = 1 + DEVICES.len() + index;
         let mode = Mode::from_raw_mode(0o755);
         rustix::fs::mkdir(entry.path, mode).at_nth(Step::MountDev, index)?;
-        mount(entry.kind, entry.path, entry.flags, entry.options).at_nth(Step::MountDev, index)?;
+        let options = entry.options(plan.process.has_tty_group);
+        mount(entry.kind, entry.path, entry.flags, options).at_nth(Step::MountDev, index)?;
     }
     for (index, (name, target)) in DEV_LINKS.iter().enumerate() {
         let index = 1 + DEVICES.len() + DEV_MOUNTS.len() + index;
@@ -486,7 +518,9 @@ fn protect_root(plan: &Plan) -> Result<(), Errno> {
 /// Gives up capabilities, becomes the user, and forbids the way back.
 pub(super) fn drop_privileges(process: &ProcessPlan) -> Result<(), Stumble> {
     bound_capabilities(process.capabilities).at(Step::DropCapabilities)?;
-    rustix::thread::set_thread_groups(&process.groups).at(Step::SetUser)?;
+    if let Some(groups) = &process.groups {
+        rustix::thread::set_thread_groups(groups).at(Step::SetUser)?;
+    }
     let (uid, gid) = (process.uid, process.gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::SetUser)?;
     // The kernel clears permitted and effective capabilities here, unless root stays root.

@@ -43,8 +43,14 @@ fn make_dir(etc: &Path, rootfs: &Path, ids: Option<UserNamespace>) -> io::Result
         Err(error) => return Err(error),
     };
     DirBuilder::new().mode(0o755).create(etc)?;
+    // Whatever the shim's mask of modes is.
+    std::fs::set_permissions(etc, PermissionsExt::from_mode(0o755))?;
     let (uid, gid) = lower.as_ref().map_or((0, 0), |lower| (lower.uid(), lower.gid()));
-    give(etc, uid, gid, ids)?;
+    match give(etc, uid, gid, ids) {
+        // Its owner is nobody here, and cannot be one's either.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+        owned => owned?,
+    }
     if let Some(lower) = lower {
         std::fs::set_permissions(etc, PermissionsExt::from_mode(lower.mode() & 0o7777))?;
     }

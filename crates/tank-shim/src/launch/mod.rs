@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use tank_shim::protocol::{Container, Exit, Failure, Step, UserNamespace as Ids};
+use tank_shim::protocol::{CONTAINERS_DIR, Container, Exit, Failure, Step, UserNamespace as Ids};
 
 pub(crate) use self::child::{At, NeverUnwind, Stumble};
 use crate::pod_volumes::PodVolume;
@@ -32,9 +32,6 @@ use plan::Plan;
 pub(crate) use process_plan::Output;
 use process_plan::ProcessPlan;
 pub(crate) use terminal::receive as receive_terminal;
-
-/// Where in the run directory each container has a directory.
-const CONTAINERS_DIR: &str = "containers";
 
 /// The directories below a container's that belong to its overlay.
 const OVERLAY_DIRS: [&str; 3] = ["upper", "work", "root"];

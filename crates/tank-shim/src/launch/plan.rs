@@ -12,6 +12,7 @@ use super::mapped::Mapped;
 use super::process_plan::{Ends, ProcessPlan};
 use super::volumes::{self, MountPlan};
 use super::{dir_of, failure, mapped};
+use crate::ids;
 use crate::pod_volumes::PodVolume;
 use crate::user_namespace::UserNamespace;
 
@@ -52,7 +53,11 @@ impl Plan {
             Some(_) => mapped::LOWER.to_string_lossy().into_owned(),
             None => format!("/proc/self/fd/{}", rootfs_fd.as_raw_fd()),
         };
-        let overlay_options = format!("lowerdir={lower},upperdir=upper,workdir=work,volatile");
+        let mut overlay_options = format!("lowerdir={lower},upperdir=upper,workdir=work,volatile");
+        // The kernel's own attributes are its own root's to write.
+        if ids::own().are_few() {
+            overlay_options.push_str(",userxattr");
+        }
         let ids = user_namespace.map(UserNamespace::ids);
         let (process, ends) = ProcessPlan::new(container, &container.argv, ids)?;
         let plan = Self {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
@@ -16,10 +17,14 @@ use tank_shim::protocol::{Container, Failure, Join, Seccomp, Step, UserNamespace
 use super::child::{self, Stumble};
 use super::plan::c_string;
 use super::{failure, failure_of};
+use crate::ids::{self, Ids};
 use crate::syscall::{CStrings, SECCOMP_INSTRUCTION_BYTES};
 
 /// Where a command is looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The group `tty`, by the number that it has everywhere.
+const TTY_GROUP: u32 = 5;
 
 /// What a child works through once it is in the container.
 pub(super) struct ProcessPlan {
@@ -45,8 +50,10 @@ pub(super) struct ProcessPlan {
     pub(super) uid: Uid,
     /// The group.
     pub(super) gid: Gid,
-    /// Further groups.
-    pub(super) groups: Vec<Gid>,
+    /// All groups to be in; `None` where they cannot be changed.
+    pub(super) groups: Option<Vec<Gid>>,
+    /// Whether there is a group for terminals.
+    pub(super) has_tty_group: bool,
     /// The most capabilities that it may have.
     pub(super) capabilities: CapabilitySet,
     /// What it may ask of the kernel.
@@ -87,11 +94,20 @@ impl ProcessPlan {
         ids: Option<UserNamespace>,
     ) -> Result<(Self, Ends), Failure> {
         check(container, argv, ids)?;
+        let own = ids::own();
+        if ids.is_none() {
+            check_ids(container, own)?;
+        }
         let (joins, join_paths) = open_joins(container)?;
         let birth = container.cgroups.iter().find(|cgroup| cgroup.join == Join::Clone);
         let clone_object = birth.map_or(&container.name, |cgroup| &cgroup.path).clone();
         let (report, report_child) = pipe("the launch report")?;
         let (output, output_child) = output_of(container, ids)?;
+        let groups = container.groups.iter().map(|gid| Gid::from_raw(*gid));
+        let has_tty_group = match ids {
+            Some(ids) => ids.count > TTY_GROUP,
+            None => own.has_group(TTY_GROUP),
+        };
         let plan = Self {
             birth_cgroup: birth.map(|cgroup| open_birth_cgroup(&cgroup.path)).transpose()?,
             clone_object,
@@ -104,7 +120,8 @@ impl ProcessPlan {
             working_dir_parts: parents_and_self(&container.working_dir)?,
             uid: Uid::from_raw(container.uid),
             gid: Gid::from_raw(container.gid),
-            groups: container.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+            groups: (ids.is_some() || own.may_set_groups).then(|| groups.collect()),
+            has_tty_group,
             capabilities: CapabilitySet::from_bits_retain(container.capabilities),
             seccomp: container.seccomp.clone(),
             init: container.init,
@@ -181,6 +198,22 @@ fn check(
         Some((field, _)) => Err(Failure::new(Step::CheckContainer, *field, libc::EINVAL)),
         None => Ok(()),
     }
+}
+
+/// Refuses a user that cannot be had here, and groups that cannot.
+fn check_ids(container: &Container, ids: &Ids) -> Result<(), Failure> {
+    let Container { uid, gid, groups, .. } = container;
+    let refused = |object, errno| Err(failure(Step::SetUser, object, errno));
+    if !ids.has_user(*uid) || !ids.has_group(*gid) {
+        return refused(format!("{uid}:{gid}"), Errno::INVAL);
+    }
+    if let Some(group) = groups.iter().find(|group| !ids.has_group(**group)) {
+        return refused(format!("{uid}:{gid} with group {group}"), Errno::INVAL);
+    }
+    if !ids.may_set_groups && groups.iter().any(|group| group != gid) {
+        return refused(format!("{uid}:{gid} with further groups"), Errno::PERM);
+    }
+    Ok(())
 }
 
 /// Whether there are whole instructions, and as many as the kernel can count. What
