@@ -3,12 +3,15 @@
 //! own, with which it ends.
 
 use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
-use tank_shim::protocol::{Failure, Launch, Step, TMPFS_DIR, VolumeSource};
+use tank_shim::protocol::{Failure, Launch, OwnedDir, Step, TMPFS_DIR, VolumeSource};
 
 use crate::launch::{failure, failure_of};
 use crate::syscall;
@@ -34,11 +37,26 @@ pub(crate) fn prepare(launch: &Launch) -> Result<Vec<PodVolume>, Failure> {
         let root = launch.user_namespace.map_or(0, |ids| ids.host_id(0));
         let (path, is_hosts) = match &volume.source {
             VolumeSource::Path(path) => (path.clone(), true),
+            VolumeSource::Owned(dir) => {
+                // Where that cannot be, the container says what it cannot do.
+                let _ = give(dir);
+                (dir.path.clone(), true)
+            }
             VolumeSource::Tmpfs(bytes) => (mount_tmpfs(&volume.name, *bytes, root)?, false),
         };
         Ok(PodVolume { name: volume.name.clone(), path, is_hosts })
     };
     launch.volumes.iter().map(volume).collect()
+}
+
+/// Gives a new directory to the user whose it is to be. What somebody has used is
+/// left as it is.
+fn give(OwnedDir { path, uid, gid }: &OwnedDir) -> io::Result<()> {
+    let about = fs::metadata(path)?;
+    if (about.uid(), about.gid()) == (0, 0) && fs::read_dir(path)?.next().is_none() {
+        std::os::unix::fs::chown(path, Some(*uid), Some(*gid))?;
+    }
+    Ok(())
 }
 
 /// Goes on in a mount namespace of its own. What the host unmounts is unmounted
@@ -56,7 +74,7 @@ fn mount_tmpfs(name: &str, bytes: u64, root: u32) -> Result<String, Failure> {
         return Err(failure(Step::CheckContainer, "volumes", Errno::INVAL));
     }
     let path = Path::new(TMPFS_DIR).join(name);
-    std::fs::create_dir_all(&path).map_err(|error| failure_of(Step::MakeTmpfs, name, &error))?;
+    fs::create_dir_all(&path).map_err(|error| failure_of(Step::MakeTmpfs, name, &error))?;
     let options =
         CString::new(format!("mode=1777,size={bytes},uid={root},gid={root}")).unwrap_or_default();
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

@@ -145,8 +145,22 @@ pub struct Volume {
 pub enum VolumeSource {
     /// At an absolute path of the host, with all that is mounted below it.
     Path(String),
+    /// The same, to be a container's user's.
+    Owned(OwnedDir),
     /// In memory, this many bytes at most.
     Tmpfs(u64),
+}
+
+/// A directory that is given to a user as long as it is root's and empty. For who
+/// starts a shim without root, and cannot give it to anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedDir {
+    /// Its absolute path on the host.
+    pub path: String,
+    /// The user, as in the container.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }
 
 /// A container to launch.

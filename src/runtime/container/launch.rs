@@ -121,7 +121,7 @@ pub(super) async fn request(
             members(spec).map(|member| &member.spec.limits),
             lasting(spec).map(|member| &member.spec.limits),
         ),
-        volumes,
+        volumes: volumes::owned(volumes, spec, &containers),
         user_namespace: None,
         containers,
     })

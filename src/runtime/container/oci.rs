@@ -12,7 +12,9 @@ use std::path::Path;
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 use tank_seccomp::Profile;
-use tank_shim::protocol::{Container, Mount, OCI_ROOT_DIR, TMPFS_DIR, Volume, VolumeSource};
+use tank_shim::protocol::{
+    Container, Mount, OCI_ROOT_DIR, OwnedDir, TMPFS_DIR, Volume, VolumeSource,
+};
 
 use crate::core::spec::{CapabilityName, capability_names};
 
@@ -74,7 +76,7 @@ pub(super) struct Source {
 /// take its time.
 pub(super) fn sources(volumes: &[Volume], run_dir: &Path) -> Vec<Source> {
     let source = |volume: &Volume| match &volume.source {
-        VolumeSource::Path(path) => Source {
+        VolumeSource::Path(path) | VolumeSource::Owned(OwnedDir { path, .. }) => Source {
             volume: volume.name.clone(),
             path: path.clone(),
             is_file: Path::new(path).is_file(),

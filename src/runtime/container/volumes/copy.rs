@@ -136,14 +136,20 @@ fn owner(stat: &Stat) -> (Option<Uid>, Option<Gid>) {
 
 fn chown_entry(dir: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), Errno> {
     let (uid, gid) = owner(stat);
-    rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+    give(|| rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
+}
+
+/// Does what only root may, unless this is not root: files are the user's then,
+/// whoever had them in an image.
+pub(super) fn give(to_other: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    if super::is_root() { to_other() } else { Ok(()) }
 }
 
 /// Gives a copy what its original has beside content. In this order: a change of
 /// the owner takes mode bits and capabilities away.
 fn dress(from: &impl AsFd, to: &impl AsFd, stat: &Stat) -> io::Result<()> {
     let (uid, gid) = owner(stat);
-    rustix::fs::fchown(to, uid, gid)?;
+    give(|| rustix::fs::fchown(to, uid, gid))?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
     attributes(from, to)?;
     let time = |seconds, nanoseconds: u64| Timespec {
@@ -178,6 +184,8 @@ fn attributes(from: &impl AsFd, to: &impl AsFd) -> Result<(), Errno> {
         match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
             // The other file system has none.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            // Capabilities are root's to give.
+            Err(Errno::PERM) if !super::is_root() => {}
             Err(errno) => return Err(errno),
         }
     }

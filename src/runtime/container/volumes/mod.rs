@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
-use tank_shim::protocol::{self as shim_protocol, Launch};
+use tank_shim::protocol::{self as shim_protocol, Container, Launch, Mount, OwnedDir};
 
 use crate::core::spec::{Name, PodSpec, Volume, VolumeSource};
 
@@ -42,6 +42,28 @@ pub(super) fn told(data_dir: &Path, pod: &PodSpec) -> Vec<shim_protocol::Volume>
     pod.volumes.iter().map(volume).collect()
 }
 
+/// The same, where this program cannot give new ones to the users of these
+/// containers, and the shim does.
+pub(super) fn owned(
+    mut told: Vec<shim_protocol::Volume>,
+    pod: &PodSpec,
+    containers: &[Container],
+) -> Vec<shim_protocol::Volume> {
+    if is_root() {
+        return told;
+    }
+    let managed = |(volume, _): &(&Volume, _)| volume.source == VolumeSource::Managed;
+    for (volume, told) in pod.volumes.iter().zip(&mut told).filter(managed) {
+        if let (Some((Container { uid, gid, .. }, _)), shim_protocol::VolumeSource::Path(path)) =
+            (first_mount(containers, volume), &told.source)
+        {
+            let dir = OwnedDir { path: path.clone(), uid: *uid, gid: *gid };
+            told.source = shim_protocol::VolumeSource::Owned(dir);
+        }
+    }
+    told
+}
+
 /// A managed volume that a launch mounts.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -64,16 +86,9 @@ pub(super) struct Fault {
 type Result<T> = std::result::Result<T, Fault>;
 
 /// The managed volumes that a launch mounts, each once and by its first mount.
-pub(super) fn wanted<'a>(data_dir: &Path, pod: &PodSpec, launch: &'a Launch) -> Vec<Wanted> {
-    let mounts = || {
-        let of = |container: &'a shim_protocol::Container| {
-            container.mounts.iter().map(move |mount| (container, mount))
-        };
-        launch.containers.iter().flat_map(of)
-    };
+pub(super) fn wanted(data_dir: &Path, pod: &PodSpec, launch: &Launch) -> Vec<Wanted> {
     let wanted = |volume: &Volume| {
-        let (container, mount) =
-            mounts().find(|(_, mount)| mount.volume == volume.name.as_str())?;
+        let (container, mount) = first_mount(&launch.containers, volume)?;
         (volume.source == VolumeSource::Managed).then(|| Wanted {
             dir: dir(data_dir, &pod.name, &volume.name),
             rootfs: PathBuf::from(&container.rootfs),
@@ -82,6 +97,21 @@ pub(super) fn wanted<'a>(data_dir: &Path, pod: &PodSpec, launch: &'a Launch) -> 
         })
     };
     pod.volumes.iter().filter_map(wanted).collect()
+}
+
+/// Where a volume is mounted first, and by which container.
+fn first_mount<'a>(
+    containers: &'a [Container],
+    volume: &Volume,
+) -> Option<(&'a Container, &'a Mount)> {
+    let of = |container: &'a Container| container.mounts.iter().map(move |each| (container, each));
+    containers.iter().flat_map(of).find(|(_, mount)| mount.volume == volume.name.as_str())
+}
+
+/// Whether this program can give files away. Without root they are its user's,
+/// whoever had them in an image.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Makes those that are not there. Waits for the disk, and ends early once it is
@@ -151,7 +181,7 @@ impl Wanted {
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {
                 let (uid, gid) = self.owner;
-                rustix::fs::fchown(&new, Some(uid), Some(gid))
+                copy::give(|| rustix::fs::fchown(&new, Some(uid), Some(gid)))
                     .and_then(|()| rustix::fs::fchmod(&new, Mode::from_raw_mode(0o755)))
                     .and_then(|()| rustix::fs::fsync(&new))
                     .map_err(|errno| fault("make volume", &self.dir, errno))
