@@ -384,6 +384,42 @@ fn other_users_take_subordinate_ids() {
 }
 
 #[test]
+fn a_program_that_may_gain_no_privileges_has_its_own_id_alone() {
+    let machine = Machine::started_by("no new privileges", |dir, args| {
+        Port::start_by(port_in(dir, SUBORDINATES, "", "setpriv --no-new-privs").args(args))
+    });
+    let Some(mut machine) = machine else { return };
+    let said = machine.output(&script("cat /proc/self/uid_map"), "");
+    assert_eq!(said[0].split_whitespace().collect::<Vec<_>>(), ["0", "61234", "1"]);
+}
+
+#[test]
+fn state_is_where_a_user_has_it_by_default() {
+    if !support::is_root("default directories") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).expect("ours");
+    for (variables, data, run) in [
+        (&["XDG_DATA_HOME", "XDG_RUNTIME_DIR"][..], "XDG_DATA_HOME/tank", "XDG_RUNTIME_DIR/tank"),
+        (&["HOME"][..], "HOME/.local/share/tank", "HOME/.local/share/tank/run"),
+    ] {
+        let mut command = port_in(dir.path(), ALONE, "", "");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        for name in variables {
+            command.env(name, dir.path().join(name));
+        }
+        let mut port = Port::start_by(&mut command);
+        for path in [data, run] {
+            assert!(dir.path().join(path).join("lock").exists(), "{path}");
+        }
+        port.ok("shutdown", "#{pods => stop}");
+        assert_eq!(port.wait().code(), Some(0));
+    }
+}
+
+#[test]
 fn a_new_volume_belongs_to_the_containers_user() {
     let Some(mut machine) = rootless("volumes of other users", SUBORDINATES) else { return };
     let mounts =

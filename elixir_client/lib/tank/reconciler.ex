@@ -20,7 +20,8 @@ defmodule Tank.Reconciler do
     * `:data_dir` - a directory for what outlives a reboot. By default `Tank.Store`'s, when one
       runs, else `/var/lib/tank`, or `$XDG_DATA_HOME/tank` without root
     * `:run_dir` - a directory for what does not; by default one of its own for each data
-      directory below `/run/tank`, or `$XDG_RUNTIME_DIR/tank` without root
+      directory below `/run/tank`, or `$XDG_RUNTIME_DIR/tank` without root (below `:data_dir`, where
+      that is not set)
     * `:store` - `:durable` (default), or `:memory` for pods that nobody needs after the end
     * `:pods` - specs to create when no pod of that name is there
     * `:interval` - period of the full comparison; 5000
@@ -38,6 +39,14 @@ defmodule Tank.Reconciler do
       the kill (10000), `:cgroup_parent`, and `:shim`, path of the shim program; else what the
       injected runtime is given
     * `:binary` - path of the port program; the one that `mix compile` built by default
+
+  ## Without root
+
+  Containers run without root, too, in a user namespace in which root is the user who runs the BEAM.
+  Limits of memory, pids and cpu then need a cgroup that is delegated to that user, which
+  `:cgroup_parent` names; users other than root need `newuidmap` and ranges in `/etc/subuid` and
+  `/etc/subgid`. What cannot be had fails the start and is named by its field. `docs/rootless.md` in
+  Tank's repository has the whole list.
 
   ## When a pod does not run
 
