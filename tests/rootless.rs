@@ -244,6 +244,19 @@ fn limits_are_refused_by_field_without_a_cgroup_of_the_users() {
 }
 
 #[test]
+fn users_of_its_own_are_refused_by_field() {
+    let Some(mut machine) = rootless("userns", ALONE) else { return };
+    let pod = format!(
+        "#{{name => <<\"p\">>, userns => auto, containers => [#{{name => <<\"c\">>, \
+         image => {{rootfs, <<\"{}\">>}}, command => [<<\"true\">>]}}]}}",
+        machine.rootfs.display()
+    );
+    let error = machine.port.error("apply", &pod);
+    assert_eq!(code(&error), "unsupported");
+    assert_eq!(place(&error, "field"), "userns");
+}
+
+#[test]
 fn what_only_root_may_lower_is_refused_by_field() {
     let Some(mut machine) = rootless("lowered limits", ALONE) else { return };
     for (limit, field) in [
@@ -512,8 +525,8 @@ fn where_user_namespaces_are_forbidden_a_start_says_so() {
     });
     let Some(mut machine) = machine else { return };
     let error = machine.failure("");
-    assert_eq!(place(&error, "step"), "enter_user_namespace", "{error}");
-    assert!(message(&error).starts_with("enter a user namespace of its own"), "{error}");
+    assert_eq!(place(&error, "step"), "make_user_namespace", "{error}");
+    assert!(message(&error).starts_with("make a user namespace of its own"), "{error}");
     assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
 }
 

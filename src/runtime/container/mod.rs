@@ -248,6 +248,10 @@ pub fn check(spec: &PodSpec) -> Result<(), Failure> {
         let failure = Failure::new(Code::Unsupported, format!("{field}: {what}"));
         Err(failure.at(Place::Pod, &spec.name).at(Place::Field, field))
     };
+    if spec.userns != Userns::Host && !rustix::process::geteuid().is_root() {
+        let what = "without root a pod's users are those of its program's user: leave it :host";
+        return unsupported("userns", what);
+    }
     if spec.userns != Userns::Host && spec.oci_runtime.is_some() {
         return unsupported("userns", "only :host can run under an oci_runtime");
     }
