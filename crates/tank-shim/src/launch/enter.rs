@@ -14,9 +14,10 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType as NameSpaces;
 use tank_shim::protocol::{Container, Failure, Step, UserNamespace};
 
-use super::child::{self, At, Stumble};
+use super::child;
 use super::process_plan::ProcessPlan;
-use super::{Explain, Launching, Started, failure, mapped};
+use super::stumble::{At, Stumble};
+use super::{Explain, Launching, Started, failure, mapped, workload};
 use crate::syscall::{self, Cloned, Forked, SharedPid};
 
 /// Where the container has to itself what the shim is not in.
@@ -42,7 +43,7 @@ pub(crate) fn start(
     match syscall::clone(0, plan.birth_cgroup()) {
         Ok(Cloned::Child) => {
             let is_mapped = ids.is_some();
-            child::report_failure(&plan, || enter(&plan, first, is_mapped, &brother))
+            workload::report_failure(&plan, || enter(&plan, first, is_mapped, &brother))
         }
         Ok(Cloned::Parent(entering)) => {
             let pidfd = wait_for_brother(&brother, &entering);
@@ -64,16 +65,16 @@ fn enter(
     is_mapped: bool,
     brother: &SharedPid,
 ) -> Result<Infallible, Stumble> {
-    child::join_cgroups(plan)?;
-    child::limit_process(plan)?;
+    workload::join_cgroups(plan)?;
+    workload::limit_process(plan)?;
     let namespaces = if is_mapped { NAMESPACES.union(MAPPED_NAMESPACES) } else { NAMESPACES };
     rustix::thread::move_into_thread_name_spaces(first, namespaces).at(Step::EnterContainer)?;
     if is_mapped {
         mapped::become_root().at(Step::EnterUserNamespace)?;
     }
-    child::redirect_and_close(plan)?;
-    child::redirect_stdin().at(Step::SetUpStdio)?;
-    child::drop_privileges(plan)?;
+    workload::redirect_and_close(plan)?;
+    workload::redirect_stdin().at(Step::SetUpStdio)?;
+    workload::drop_privileges(plan)?;
     syscall::forbid_looks();
     match syscall::fork_brother(brother).at(Step::Clone)? {
         Forked::Child => child::begin_and_exec(plan),

@@ -6,7 +6,7 @@
 use rustix::io::Errno;
 use tank_shim::protocol::Step;
 
-use super::child::{At, Stumble};
+use super::stumble::{At, Stumble};
 use crate::syscall::{self, Forked};
 
 /// What a shell adds to the number of a signal.

@@ -17,10 +17,12 @@ use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
 use tank_shim::protocol::{Failure, Step};
 
-use super::child::{self, At, NO_SUID_DEV_EXEC, Stumble};
+use super::child;
 use super::plan::Plan;
 use super::process_plan::Ends;
-use super::{Explain, Launching, NAMESPACES, Started, enter, failure, volumes};
+use super::root::NO_SUID_DEV_EXEC;
+use super::stumble::{At, Stumble};
+use super::{Explain, Launching, NAMESPACES, Started, enter, failure, volumes, workload};
 use crate::syscall::{self, Cloned, Forked, SharedPid};
 use crate::user_namespace::UserNamespace;
 
@@ -56,7 +58,7 @@ pub(super) fn start(
     let brother = enter::brother()?;
     match syscall::clone(0, None) {
         Ok(Cloned::Child) => {
-            child::report_failure(&plan.process, || go_between(&plan, user_namespace, &brother))
+            workload::report_failure(&plan.process, || go_between(&plan, user_namespace, &brother))
         }
         Ok(Cloned::Parent(between)) => {
             let pidfd = enter::wait_for_brother(&brother, &between);
@@ -76,7 +78,7 @@ fn go_between(
     brother: &SharedPid,
 ) -> Result<Infallible, Stumble> {
     mount_all(plan, user_namespace)?;
-    child::limit_process(&plan.process)?;
+    workload::limit_process(&plan.process)?;
     user_namespace.enter().at(Step::EnterUserNamespace)?;
     // Before it is root there: the host's cgroups let their owner's id in.
     let cgroup = plan.process.birth_cgroup();

@@ -10,8 +10,11 @@ mod oci;
 mod oci_words;
 mod plan;
 mod process_plan;
+mod root;
+mod stumble;
 mod terminal;
 mod volumes;
+mod workload;
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -23,7 +26,8 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tank_shim::protocol::{CONTAINERS_DIR, Container, Exit, Failure, Step, UserNamespace as Ids};
 
-pub(crate) use self::child::{At, NeverUnwind, Stumble};
+pub(crate) use self::stumble::{At, Stumble};
+pub(crate) use self::workload::NeverUnwind;
 use crate::pod_volumes::PodVolume;
 use crate::syscall::{self, Cloned};
 use crate::user_namespace::UserNamespace;

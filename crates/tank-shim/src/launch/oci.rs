@@ -18,10 +18,12 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use tank_shim::protocol::{Container, Exit, Failure, Join, OciRuntime, Step, UserNamespace};
 
-use super::child::{self, At, NO_SUID_DEV_EXEC, Stumble};
 use super::oci_words::words;
 use super::plan::Plan;
 use super::process_plan::ProcessPlan;
+use super::root::{self, NO_SUID_DEV_EXEC};
+use super::stumble::{At, Stumble};
+use super::workload;
 use super::{Explain, Launching, Started, dir_of, etc, failure, failure_of, make_overlay_dirs};
 use crate::syscall::{self, CStrings, Cloned};
 
@@ -73,7 +75,7 @@ pub(super) fn start(
     let plan = OciPlan { plan, start };
     let process = &plan.plan.process;
     match syscall::clone(libc::CLONE_NEWNS, process.birth_cgroup()) {
-        Ok(Cloned::Child) => child::report_failure(process, || set_up_and_run(&plan)),
+        Ok(Cloned::Child) => workload::report_failure(process, || set_up_and_run(&plan)),
         Ok(Cloned::Parent(pidfd)) => {
             let explain = Explain::Container(Box::new(plan.plan.without_descriptors()));
             let launching = Launching { report: ends.report, explain };
@@ -129,18 +131,18 @@ fn faulty(field: &str) -> Failure {
 /// Between clone and exec: allocates nothing.
 fn set_up_and_run(OciPlan { plan, start }: &OciPlan) -> Result<Infallible, Stumble> {
     let process = &plan.process;
-    child::join_cgroups(process)?;
-    child::enter_cgroup_namespace()?;
-    child::limit_process(process)?;
+    workload::join_cgroups(process)?;
+    workload::enter_cgroup_namespace()?;
+    workload::limit_process(process)?;
     rustix::process::setsid().at(Step::BeginSession)?;
     // What it makes in the root is for all users.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change(c"/", private).at(Step::MakeMountsPrivate)?;
-    child::mount_overlay(plan)?;
+    root::mount_overlay(plan)?;
     mount_what_runtimes_look_at()?;
-    child::redirect_stdin().at(Step::SetUpStdio)?;
-    child::redirect_and_close(process)?;
+    workload::redirect_stdin().at(Step::SetUpStdio)?;
+    workload::redirect_and_close(process)?;
     match syscall::clone(0, None).at(Step::RunOciRuntime)? {
         Cloned::Child => return execute(process, &process.argv),
         Cloned::Parent(pidfd) => wait_for_success(&pidfd).at(Step::RunOciRuntime)?,
@@ -152,8 +154,8 @@ fn set_up_and_run(OciPlan { plan, start }: &OciPlan) -> Result<Infallible, Stumb
 /// sees the container's own of version 2 alone, in which it makes another: so it is
 /// on every host the same, and nothing of what Tank has set up is its to change.
 fn mount_what_runtimes_look_at() -> Result<(), Stumble> {
-    child::mount(c"proc", c"/proc", NO_SUID_DEV_EXEC, c"").at(Step::MountProc)?;
-    child::mount(c"cgroup2", c"/sys/fs/cgroup", NO_SUID_DEV_EXEC, c"").at(Step::MountCgroups)
+    root::mount(c"proc", c"/proc", NO_SUID_DEV_EXEC, c"").at(Step::MountProc)?;
+    root::mount(c"cgroup2", c"/sys/fs/cgroup", NO_SUID_DEV_EXEC, c"").at(Step::MountCgroups)
 }
 
 fn execute(process: &ProcessPlan, argv: &CStrings) -> Result<Infallible, Stumble> {

@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use tank_shim::protocol::{Container, Failure, Step};
 
-use super::child::Stumble;
 use super::mapped::Mapped;
 use super::process_plan::{Ends, ProcessPlan};
+use super::stumble::Stumble;
 use super::volumes::{self, MountPlan};
 use super::{dir_of, failure, mapped};
 use crate::ids;

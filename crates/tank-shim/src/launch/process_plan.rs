@@ -2,7 +2,8 @@
 //! cgroups, its limits, its user, its command and its ends of pipes. All of it is
 //! allocated and opened before the clone.
 
-use std::ffi::CString;
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,9 +15,10 @@ use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 use tank_shim::protocol::{Container, Failure, Join, Seccomp, Step, UserNamespace};
 
-use super::child::{self, Stumble};
 use super::plan::c_string;
+use super::stumble::Stumble;
 use super::{failure, failure_of};
+use super::{root, workload};
 use crate::ids::{self, Ids};
 use crate::syscall::{CStrings, SECCOMP_INSTRUCTION_BYTES};
 
@@ -166,7 +168,10 @@ impl ProcessPlan {
                 self.candidates.get(stumble.index).map(lossy).unwrap_or_default()
             }
             step => {
-                child::object(step, stumble.index).map_or_else(|| self.command(), str::to_owned)
+                let of_root = root::object(step, stumble.index).map(CStr::to_string_lossy);
+                let object =
+                    of_root.or_else(|| workload::object(step, stumble.index).map(Into::into));
+                object.map_or_else(|| self.command(), Cow::into_owned)
             }
         }
     }

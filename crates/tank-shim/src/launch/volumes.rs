@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use tank_shim::protocol::{Failure, Mount, Step};
 
-use super::child::{At, Stumble};
 use super::plan::c_string;
+use super::stumble::{At, Stumble};
 use crate::pod_volumes::PodVolume;
 use crate::syscall;
 
