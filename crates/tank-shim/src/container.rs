@@ -255,6 +255,10 @@ impl Container {
                 self.process = Process::new(pidfd);
                 self.launch = Progress::Started(launching);
                 self.look();
+                if self.is_killed {
+                    // The kill was of what has made it.
+                    self.kill();
+                }
                 None
             }
             Err(_) if self.is_killed => Some(End::Exited(KILLED)),
