@@ -186,6 +186,46 @@ fn a_stop_is_heard_and_its_grace_ends_it_under_oci_runtimes() {
 }
 
 #[test]
+fn a_pre_stop_is_under_all_that_the_command_is_under_with_oci_runtimes() {
+    with_each_runtime("pre_stop under OCI runtimes", |stage| {
+        let facts = "busybox grep -E '^(Umask|Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' \
+                     /proc/self/status; busybox cat /proc/self/cgroup; \
+                     for space in cgroup ipc mnt net pid user uts; do \
+                     busybox readlink /proc/self/ns/$space; done; \
+                     ulimit -n; busybox cat /proc/self/oom_score_adj; \
+                     busybox cut -d' ' -f19 /proc/self/stat; busybox pwd; \
+                     if busybox unshare -m true; then echo unshared; fi";
+        let script = format!(
+            "trap 'exit $(busybox cat /dev/shm/code)' USR1; {facts}; echo ready; \
+             while true; do sleep 1000 & wait; done"
+        );
+        for (user, code) in [("0", 5), ("1000:1001", 6)] {
+            let pre_stop = format!("{facts}; echo {code} > /dev/shm/code");
+            let rest = format!(
+                ", user => <<\"{user}\">>, working_dir => <<\"/made/here\">>, \
+                 limits => #{{nofile => 99, oom_score_adj => 500, nice => 5}}, \
+                 stop_signal => <<\"USR1\">>, \
+                 pre_stop => [<<\"/bin/sh\">>, <<\"-c\">>, <<\"{pre_stop}\">>]"
+            );
+            stage.start(&stage.pod(&script, &rest));
+            eventually("it is ready", || stage.said("stdout").contains(&"ready".into()));
+            // Not deleted, so that its end and its output are still there.
+            stage.port.ok("restart", "<<\"web\">>");
+            stage.port.ok("sync", "nil");
+            let exit = last_exit(&mut stage.port, "web");
+            assert_eq!(exit, format!("{{exited,{code}}}"), "{}: {}", stage.runtime, stage.log());
+            let said = stage.said("stdout");
+            let (of_command, rest) =
+                said.split_at(said.iter().position(|line| line == "ready").expect("it was ready"));
+            let of_pre_stop = &rest[1..=of_command.len()];
+            assert_eq!(of_pre_stop, of_command, "{}", stage.runtime);
+            assert!(of_command.contains(&"Seccomp:\t2".into()), "{of_command:?}");
+            stage.forget();
+        }
+    });
+}
+
+#[test]
 fn a_container_is_as_its_spec_says_under_oci_runtimes() {
     with_each_runtime("specs under OCI runtimes", |stage| {
         let etc = Path::new(&stage.machine.rootfs).join("etc");
@@ -452,19 +492,4 @@ fn a_runtime_that_is_not_there_or_says_nothing_is_told_by_field() {
         port.ok("delete", "<<\"web\">>");
         port.ok("sync", "nil");
     }
-}
-
-#[test]
-fn a_pre_stop_and_a_stop_signal_reach_what_oci_runtimes_have_launched() {
-    with_each_runtime("pre_stop under OCI runtimes", |stage| {
-        let script = "trap 'exit $(cat /code)' USR1; echo ready; sleep 1000 & wait";
-        let rest = ", stop_signal => <<\"USR1\">>, user => <<\"0:7\">>, \
-                    pre_stop => [<<\"/bin/sh\">>, <<\"-c\">>, <<\"id -g > /code\">>]";
-        let pod = stage.pod(script, rest);
-        stage.start(&pod);
-        eventually("it is ready", || stage.said("stdout").contains(&"ready".to_owned()));
-        stage.port.ok("restart", "<<\"web\">>");
-        stage.port.ok("sync", "nil");
-        assert_eq!(last_exit(&mut stage.port, "web"), "{exited,7}", "{}", stage.runtime);
-    });
 }

@@ -242,7 +242,8 @@ pub struct Container {
 pub struct OciRuntime {
     /// Absolute path of a program with the command line of `runc`.
     pub program: String,
-    /// The bundle's `config.json`. Its root is [`OCI_ROOT_DIR`].
+    /// The bundle's `config.json`. Its root is [`OCI_ROOT_DIR`], its cgroup the
+    /// container's name.
     pub config: String,
 }
 

@@ -151,7 +151,8 @@ fn oci_failure(pod: &PodSpec, what: String) -> Failure {
     failure.at(Place::Field, "oci_runtime")
 }
 
-/// Gives a container to a runtime, which makes a seccomp program by itself.
+/// Gives a container to a runtime, which makes a seccomp program by itself: what the
+/// shim is told of one, and of all that confines, is for a `pre_stop`.
 async fn by_runtime(
     (program, sources): &(String, Vec<oci::Source>),
     container: &mut Container,
@@ -171,7 +172,7 @@ async fn by_runtime(
     let (seccomp, available) = (profile.as_ref(), confinement::available());
     let setting = oci::Setting { sources, seccomp, available };
     let config = oci::config(container, &setting).to_string();
-    container.seccomp = None;
+    container.capabilities = setting.capabilities(container);
     container.oci = Some(OciRuntime { program: program.clone(), config });
     Ok(())
 }

@@ -121,6 +121,14 @@ impl Setting<'_> {
     fn can_deny_devices(&self) -> bool {
         self.available & capability("SYS_RESOURCE") != 0
     }
+
+    /// What a container may have: not MKNOD where devices cannot be denied, since
+    /// crun drops the flag from the root by which no device is opened in it.
+    pub(super) fn capabilities(&self, container: &Container) -> u64 {
+        let is_safe = container.privileged || self.can_deny_devices();
+        let dropped = if is_safe { 0 } else { capability("MKNOD") };
+        container.capabilities & !dropped
+    }
 }
 
 fn capability(name: &str) -> u64 {
@@ -138,16 +146,8 @@ pub(super) fn config(container: &Container, setting: &Setting<'_>) -> Value {
     })
 }
 
-/// Without MKNOD where devices cannot be denied: crun drops the flag from the root
-/// by which no device is opened in it.
-fn capabilities(container: &Container, setting: &Setting<'_>) -> Vec<String> {
-    let is_safe = container.privileged || setting.can_deny_devices();
-    let dropped = if is_safe { 0 } else { capability("MKNOD") };
-    capability_names(container.capabilities & !dropped).collect()
-}
-
 fn process(container: &Container, setting: &Setting<'_>) -> Value {
-    let capabilities = capabilities(container, setting);
+    let capabilities: Vec<String> = capability_names(setting.capabilities(container)).collect();
     let mut process = json!({
         "terminal": false,
         "user": {
@@ -235,7 +235,8 @@ fn linux(container: &Container, setting: &Setting<'_>) -> Value {
     let mut linux = json!({
         // Those of the pod are there already.
         "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}],
-        // In the container's own group, which is the root of what the runtime sees.
+        // In the container's own group, which is the root of what the runtime sees; the
+        // shim knows it, too.
         "cgroupsPath": format!("/{}", container.name),
         // Runtimes add the devices that every container has.
         "resources": {"devices": [{"allow": has_devices, "access": "rwm"}]},

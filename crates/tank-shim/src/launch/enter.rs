@@ -17,7 +17,7 @@ use tank_shim::protocol::{Container, Failure, Step, UserNamespace};
 use super::child;
 use super::process_plan::ProcessPlan;
 use super::stumble::{At, Stumble};
-use super::{Explain, Launching, Started, failure, mapped, workload};
+use super::{Explain, Launching, Started, failure, mapped, oci, workload};
 use crate::syscall::{self, Cloned, Forked, SharedPid};
 
 /// Where the container has to itself what the shim is not in.
@@ -37,7 +37,8 @@ pub(crate) fn start(
     ids: Option<UserNamespace>,
     argv: &[String],
 ) -> Result<Started, Failure> {
-    let beside = Container { init: false, tty: false, ..container.clone() };
+    let cgroups = oci::cgroups(container);
+    let beside = Container { init: false, tty: false, cgroups, ..container.clone() };
     let (plan, ends) = ProcessPlan::new(&beside, argv, ids)?;
     let brother = brother()?;
     match syscall::clone(0, plan.birth_cgroup()) {

@@ -16,7 +16,9 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
-use tank_shim::protocol::{Container, Exit, Failure, Join, OciRuntime, Step, UserNamespace};
+use tank_shim::protocol::{
+    Cgroup, Container, Exit, Failure, Join, OciRuntime, Step, UserNamespace,
+};
 
 use super::oci_words::words;
 use super::plan::Plan;
@@ -199,6 +201,18 @@ pub(super) fn first_process(dir: &Path, program: &str, exit: Exit) -> Result<Own
         Ok(_) => Ok(pidfd),
         Err(_) => failed("the process in its pid file has another parent"),
     }
+}
+
+/// The cgroups of a container's processes. Of version 2, a runtime has made one below
+/// that which is the container's: by it, it denies devices.
+pub(super) fn cgroups(container: &Container) -> Vec<Cgroup> {
+    let cgroup = |cgroup: &Cgroup| match cgroup.join {
+        Join::Clone if container.oci.is_some() => {
+            Cgroup { path: format!("{}/{}", cgroup.path, container.name), ..cgroup.clone() }
+        }
+        _ => cgroup.clone(),
+    };
+    container.cgroups.iter().map(cgroup).collect()
 }
 
 /// The log, or as much of it as there is.
