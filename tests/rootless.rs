@@ -155,8 +155,10 @@ fn devices_and_file_systems_are_there() {
 #[test]
 fn containers_of_a_pod_talk_over_loopback_and_serve_low_ports() {
     let Some(mut machine) = rootless("loopback", ALONE) else { return };
-    let served = "/bin/busybox ping -c 1 127.0.0.1 > /dev/null && \
-                  exec /bin/busybox nc -l -p 80 127.0.0.1";
+    // At the end of its input a server says that no more will come, and a client that
+    // has sent nothing yet may leave. So its input is one that does not end.
+    let served = "/bin/busybox ping -c 1 127.0.0.1 > /dev/null && /bin/busybox mkfifo /open && \
+                  exec /bin/busybox nc -l -p 80 127.0.0.1 <> /open";
     let asks = "until echo hello | /bin/busybox nc 127.0.0.1 80; do /bin/busybox usleep 1000; done; \
                 exec sleep 1000";
     let other = beside(&machine, asks);

@@ -114,6 +114,8 @@ fn an_image_and_what_becomes_of_it_belong_to_the_pods_users() {
     let (shim, _) = scene.launched(&pod);
     let upper = scene.run_dir().join("containers/app/upper");
     eventually("it has written", || upper.join("etc/new").exists());
+    // What it has said before may come to the log later.
+    eventually("that is in its log", || scene.logged("stdout").contains("/etc/hosts\n"));
     assert_eq!(
         scene.logged("stdout"),
         "0 0 /\n0 0 /bin\n0 0 /bin/busybox\n33 33 /www\n65534 65534 /stranger\n\
