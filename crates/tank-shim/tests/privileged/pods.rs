@@ -240,9 +240,10 @@ fn a_pod_that_is_ending_needs_no_adjustment_of_what_has_ended() {
     let mut pod = pod(&scene, &[("ends", Role::Main, ends), ("stays", Role::Main, stays)]);
     share(&scene, &mut pod, VolumeSource::Path(path_string(&scene.dir.join("shared"))));
     let mut shim = launch(&scene, &pod);
-    shim.expect_launched();
+    let ends = format!("/proc/{}", shim.expect_launched());
     eventually("it is ready", || scene.logged_by("stays", "stdout") == "ready\n");
     fs::write(scene.dir.join("shared/go"), "").unwrap();
+    eventually("the shim has reaped it", || fs::metadata(&ends).is_err());
     let asked = |shim: &mut Shim, container: &str| {
         let adjustment = tank_shim::protocol::Adjustment {
             container: container.into(),
@@ -256,10 +257,7 @@ fn a_pod_that_is_ending_needs_no_adjustment_of_what_has_ended() {
             other => panic!("{other:?}"),
         }
     };
-    // Until it has noticed, the container is there; from then on it needs none.
-    for _ in 0..100 {
-        assert_eq!(asked(&mut shim, "ends"), None);
-    }
+    assert_eq!(asked(&mut shim, "ends"), None);
     shim.send(&ToShim::Kill);
     assert_eq!(shim.expect_exited().container, "ends");
 }
