@@ -30,6 +30,9 @@ const MODE: u32 = 0o500;
 const SEALS: SealFlags =
     SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
 
+/// How often it is tried to seal; the kernel waits a tenth of a second each time.
+const SEALINGS_MAX: u32 = 50;
+
 /// A sealed copy of a program.
 #[derive(Debug)]
 pub struct Program {
@@ -94,12 +97,21 @@ fn file_in_memory() -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Against writing, the kernel seals only pages that nobody holds. On a busy machine
+/// it may hold some itself, to move them, and for longer than it waits.
 fn add_seals(copy: &File) -> Result<(), Errno> {
-    match rustix::fs::fcntl_add_seals(copy, SEALS | SealFlags::EXEC) {
-        // Before Linux 6.3.
-        Err(Errno::INVAL) => rustix::fs::fcntl_add_seals(copy, SEALS),
-        added => added,
+    let mut added = Err(Errno::BUSY);
+    for _ in 0..SEALINGS_MAX {
+        added = match rustix::fs::fcntl_add_seals(copy, SEALS | SealFlags::EXEC) {
+            // Before Linux 6.3.
+            Err(Errno::INVAL) => rustix::fs::fcntl_add_seals(copy, SEALS),
+            added => added,
+        };
+        if added != Err(Errno::BUSY) {
+            break;
+        }
     }
+    added
 }
 
 #[cfg(test)]
