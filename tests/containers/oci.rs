@@ -493,3 +493,12 @@ fn a_runtime_that_is_not_there_or_says_nothing_is_told_by_field() {
         port.ok("sync", "nil");
     }
 }
+
+#[test]
+fn a_container_may_be_named_as_a_file_of_the_kernels_under_oci_runtimes() {
+    with_each_runtime("names of files under OCI runtimes", |stage| {
+        let container = container(&stage.machine, "cgroup.procs", "exit 4", "");
+        let pod = stage.by_runtime(&pod_of("web", "", &[], &[container]));
+        assert_eq!(stage.run(&pod), "{exited,4}", "{}", stage.runtime);
+    });
+}

@@ -134,7 +134,7 @@ impl Pod {
         let record = ExitRecord { pod, incarnation, container, role, is_alone, exit, ended_at_ms };
         self.end.get_or_insert(End::Exited(record));
         if !self.is_stopping {
-            let _ = self.stop(now_ms);
+            self.stop(now_ms);
         }
     }
 
@@ -194,12 +194,15 @@ impl Pod {
         }
     }
 
-    /// Stops all but the sidecars, which follow. Says when all are dead at the
-    /// latest.
-    pub(crate) fn stop(&mut self, asked_at_ms: u64) -> u64 {
+    /// Stops all but the sidecars, which follow.
+    pub(crate) fn stop(&mut self, asked_at_ms: u64) {
         self.is_stopping = true;
         let others = self.containers.iter_mut().filter(|each| each.role() != Role::Sidecar);
         self.complaints.extend(others.filter_map(|container| container.stop(asked_at_ms)));
+    }
+
+    /// When all are dead at the latest, by a stop that was asked for then.
+    pub(crate) fn dead_by_ms(&self, asked_at_ms: u64) -> u64 {
         let grace_ms = |is_sidecar: bool| {
             let of_kind = |each: &&Container| (each.role() == Role::Sidecar) == is_sidecar;
             self.containers.iter().filter(of_kind).map(Container::grace_ms).max().unwrap_or(0)

@@ -20,6 +20,10 @@ pub const TMPFS_DIR: &str = "tmpfs";
 /// relative to the bundle.
 pub const OCI_ROOT_DIR: &str = "root";
 
+/// The cgroup that an OCI runtime is to make in a container's own: no file of the
+/// kernel's there has that name.
+pub const OCI_CGROUP: &str = "runtime.container";
+
 /// The directory in the run directory in which each container has one.
 pub const CONTAINERS_DIR: &str = "containers";
 
@@ -242,8 +246,8 @@ pub struct Container {
 pub struct OciRuntime {
     /// Absolute path of a program with the command line of `runc`.
     pub program: String,
-    /// The bundle's `config.json`. Its root is [`OCI_ROOT_DIR`], its cgroup the
-    /// container's name.
+    /// The bundle's `config.json`. Its root is [`OCI_ROOT_DIR`], its cgroup
+    /// [`OCI_CGROUP`].
     pub config: String,
 }
 

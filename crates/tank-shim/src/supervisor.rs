@@ -149,8 +149,10 @@ impl Supervisor {
             (ToShim::Launch(launch), Stage::Idle) => self.launch(*launch),
             (ToShim::RunUntil(run_until), _) => self.run_until = run_until,
             (ToShim::Stop(stop), Stage::Live(pod)) => {
-                let dead_by_ms = pod.stop(stop.asked_at_ms);
+                // Before it, which may have to wait for a container's cgroup.
+                let dead_by_ms = pod.dead_by_ms(stop.asked_at_ms);
                 self.control.send(&FromShim::Stopping(Stopping { dead_by_ms }));
+                pod.stop(stop.asked_at_ms);
             }
             (ToShim::Kill, Stage::Live(pod)) => pod.kill(),
             (ToShim::Adjust(adjust), Stage::Live(_)) => self.adjust(&adjust),
@@ -220,7 +222,7 @@ impl Supervisor {
             Stage::Removing(removal) => removal.advance(now_ms),
             Stage::Live(pod) => {
                 if let Some(due) = self.run_until.take_if(|run_until| run_until.at_ms <= now_ms) {
-                    let _ = pod.stop(due.at_ms);
+                    pod.stop(due.at_ms);
                 }
                 pod.kill_if_due(now_ms);
             }

@@ -13,7 +13,7 @@ use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 use tank_seccomp::Profile;
 use tank_shim::protocol::{
-    Container, Mount, OCI_ROOT_DIR, OwnedDir, TMPFS_DIR, Volume, VolumeSource,
+    Container, Mount, OCI_CGROUP, OCI_ROOT_DIR, OwnedDir, TMPFS_DIR, Volume, VolumeSource,
 };
 
 use crate::core::spec::{CapabilityName, capability_names};
@@ -237,7 +237,7 @@ fn linux(container: &Container, setting: &Setting<'_>) -> Value {
         "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}],
         // In the container's own group, which is the root of what the runtime sees; the
         // shim knows it, too.
-        "cgroupsPath": format!("/{}", container.name),
+        "cgroupsPath": format!("/{OCI_CGROUP}"),
         // Runtimes add the devices that every container has.
         "resources": {"devices": [{"allow": has_devices, "access": "rwm"}]},
         "maskedPaths": masked,

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use tank_shim::protocol::{
-    Cgroup, Container, Exit, Failure, Join, OciRuntime, Step, UserNamespace,
+    Cgroup, Container, Exit, Failure, Join, OCI_CGROUP, OciRuntime, Step, UserNamespace,
 };
 
 use super::oci_words::words;
@@ -208,7 +208,7 @@ pub(super) fn first_process(dir: &Path, program: &str, exit: Exit) -> Result<Own
 pub(super) fn cgroups(container: &Container) -> Vec<Cgroup> {
     let cgroup = |cgroup: &Cgroup| match cgroup.join {
         Join::Clone if container.oci.is_some() => {
-            Cgroup { path: format!("{}/{}", cgroup.path, container.name), ..cgroup.clone() }
+            Cgroup { path: format!("{}/{OCI_CGROUP}", cgroup.path), ..cgroup.clone() }
         }
         _ => cgroup.clone(),
     };

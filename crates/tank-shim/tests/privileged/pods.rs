@@ -178,13 +178,18 @@ fn sidecars_are_stopped_last() {
 /// once.
 fn while_it_sleeps(shim: &Shim, what: impl FnOnce()) {
     shim.signal(rustix::process::Signal::STOP);
+    eventually("the shim sleeps", || is_in_state(shim.hello.pid, 'T'));
     what();
     shim.signal(rustix::process::Signal::CONT);
 }
 
 fn is_over(host_pid: i32) -> bool {
+    is_in_state(host_pid, 'Z')
+}
+
+fn is_in_state(host_pid: i32, state: char) -> bool {
     let status = fs::read_to_string(format!("/proc/{host_pid}/status"));
-    status.is_ok_and(|status| status.contains("State:\tZ"))
+    status.is_ok_and(|status| status.contains(&format!("State:\t{state}")))
 }
 
 #[test]
@@ -199,6 +204,7 @@ fn a_stop_may_come_at_the_very_end_of_an_init_container() {
     let children = fs::read_to_string(children).unwrap();
     let init_pid = children.trim().parse().unwrap();
     shim.signal(rustix::process::Signal::STOP);
+    eventually("the shim sleeps", || is_in_state(shim.hello.pid, 'T'));
     fs::write(scene.dir.join("shared/go"), "").unwrap();
     eventually("it is over", || is_over(init_pid));
     shim.stop();
