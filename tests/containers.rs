@@ -1,6 +1,8 @@
 //! `tank port` with real containers: what becomes of runs when the program or
 //! its client dies, and how failures to start are told. Needs root.
 
+#[path = "containers/adoption.rs"]
+mod adoption;
 #[path = "containers/first_process.rs"]
 mod first_process;
 #[path = "containers/limits.rs"]
@@ -84,6 +86,14 @@ impl Machine {
     fn logged(&self, pod: &str) -> String {
         let log = self.dir.path().join(format!("data/logs/{pod}/c.log"));
         std::fs::read_to_string(log).unwrap_or_default()
+    }
+
+    /// Nothing is left of a pod's last run but what is on record of it.
+    fn assert_only_on_record(&self, pod: &str) {
+        let left = std::fs::read_dir(self.run_dir(pod)).expect("it is on record");
+        let mut left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        left.sort();
+        assert!(left == ["end", "run"] || left == ["exit", "run"], "{pod}: {left:?}");
     }
 
     fn run_dir(&self, pod: &str) -> std::path::PathBuf {
@@ -337,7 +347,7 @@ fn failures_to_start_say_step_object_and_errno() {
         assert!(!place(error, "errno").is_empty(), "{error}");
         assert!(error.get("hint").is_some_and(|hint| !hint.is_nil()), "{error}");
         assert!(message(error).contains(says), "{error}");
-        assert!(!machine.run_dir(pod).exists());
+        machine.assert_only_on_record(pod);
     }
     // None of them disturbs a pod that can start.
     port.ok("apply", &machine.pod("fine", "sleep 1000", ""));
@@ -403,51 +413,6 @@ fn a_user_is_who_the_root_file_system_says() {
 }
 
 #[test]
-fn kill_dash_9_of_the_program_leaves_pods_running_and_the_next_one_never_runs_them_twice() {
-    let Some(machine) = Machine::new("kill -9 of the port") else { return };
-    let mut port = machine.port();
-    port.ok("apply", &machine.pod("web", "trap '' TERM; sleep 1000 & wait", ""));
-    port.ok("sync", "nil");
-    let first = host_pid(&mut port, "web");
-    port.kill();
-    assert!(is_alive(first), "a pod outlives the program");
-
-    let machine = machine.with(&["--stop-grace-ms", "200"]);
-    let mut port = machine.port();
-    eventually("the pod runs again", || {
-        let is_running = is_in(&mut port, "web", "running");
-        assert!(!is_running || !is_alive(first), "two runs of one pod");
-        is_running
-    });
-    assert_ne!(host_pid(&mut port, "web"), first);
-}
-
-#[test]
-fn shims_that_are_stuck_hold_up_the_beginning_once_and_not_one_after_the_other() {
-    let Some(machine) = Machine::new("stuck shims") else { return };
-    let mut port = machine.port();
-    let pods = ["one", "two", "three"];
-    for pod in pods {
-        port.ok("apply", &machine.pod(pod, "sleep 1000", ""));
-    }
-    port.ok("sync", "nil");
-    let pids = pods.map(|pod| host_pid(&mut port, pod));
-    for pid in pids {
-        let shim = Pid::from_raw(parent_of(pid)).expect("a pid");
-        rustix::process::kill_process(shim, Signal::STOP).expect("the shim lives");
-    }
-    port.kill();
-    let began = std::time::Instant::now();
-    let mut port = machine.port();
-    // A stuck shim is waited for three seconds.
-    assert!(began.elapsed() < std::time::Duration::from_secs(6), "{:?}", began.elapsed());
-    assert!(!pids.into_iter().any(is_alive));
-    eventually("the pods run again", || {
-        pods.into_iter().all(|pod| is_in(&mut port, pod, "running"))
-    });
-}
-
-#[test]
 fn a_killed_shim_takes_its_containers_along_and_counts_as_a_crash() {
     let Some(machine) = Machine::new("kill -9 of the shim") else { return };
     let (mut port, pid) = machine.port_with_web();
@@ -458,7 +423,7 @@ fn a_killed_shim_takes_its_containers_along_and_counts_as_a_crash() {
     assert!(!is_alive(pid));
     let status = status(&mut port, "web");
     assert!(status.to_string().contains("lost"), "{status}");
-    assert!(!machine.run_dir("web").exists());
+    machine.assert_only_on_record("web");
 }
 
 #[test]

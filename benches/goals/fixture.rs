@@ -95,9 +95,9 @@ impl Fixture {
 
     fn outcome(&mut self, action: Action) -> Outcome {
         match action {
-            Action::Start { pod, incarnation, spec } => {
-                self.runs.insert(pod, (incarnation, spec));
-                Outcome::Started(Ok(Started::new(Some(4711))))
+            Action::Start { pod, incarnation, origin } => {
+                self.runs.insert(pod, (incarnation, Arc::clone(&origin.spec)));
+                Outcome::Started(Ok(Started::new(NOW, Some(4711))))
             }
             Action::Stop { pod, .. } => {
                 self.runs.remove(&pod);
@@ -122,12 +122,9 @@ impl Fixture {
     /// Answers an observation as the container runtime does: with a list of
     /// all runs, made for it.
     fn observed(&mut self, action: ActionId, desired: Option<DesiredChange>) {
-        let live = |(pod, (incarnation, _)): (&Name, &(Incarnation, _))| ObservedRun {
-            pod: pod.clone(),
-            incarnation: *incarnation,
-            ended: None,
-        };
-        let runs = self.runs.iter().map(live).collect();
+        let runs = self.runs.iter();
+        let live = runs.map(|(pod, (run, _))| ObservedRun::live(pod.clone(), *run));
+        let runs = live.collect();
         self.finish(action, Outcome::Observed(Observation { desired, runs }));
     }
 

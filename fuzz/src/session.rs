@@ -7,6 +7,7 @@ use erlang_term_format::{Term, decode, tuple};
 use tank::core::action::Notice;
 use tank::core::event::{ActionId, Incarnation};
 use tank::core::spec::Name;
+use tank::core::time::Millis;
 use tank::port::frame::{Frame, FrameReader};
 use tank::port::message::Incoming;
 use tank::port::session::{Purpose, Session, Work};
@@ -90,7 +91,7 @@ impl Conversation {
         match work {
             Work::Request(id, _) => self.session.answer(id, Ok(Term::nil())),
             Work::Cast(Cast::Exited(pod, incarnation, exit)) => {
-                self.session.notify(&Notice::RunEnded { pod, incarnation, exit });
+                self.session.notify(&Notice::RunEnded { pod, incarnation, exit, at: Millis(0) });
             }
             Work::Cast(_) => self.start_a_run(),
             Work::Answer(_, Ok(_)) => self.session.notify(&Notice::PodGone { pod: web() }),
@@ -103,7 +104,12 @@ impl Conversation {
         let (pod, incarnation) = (web(), Incarnation(1));
         let purpose = Purpose::Start(ActionId(1), pod.clone(), incarnation);
         self.session.ask("start", tuple!["web", 1], purpose);
-        self.session.notify(&Notice::RunStarted { pod, incarnation, host_pid: None });
+        self.session.notify(&Notice::RunStarted {
+            pod,
+            incarnation,
+            host_pid: None,
+            is_adopted: false,
+        });
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::event::{ActionId, Incarnation, Revision, Ticket, Verdict};
+use super::event::{ActionId, Incarnation, Origin, Revision, Ticket, Verdict};
 use super::failure::Failure;
 use super::spec::{Name, PodSpec};
 use super::status::{Exit, PodStatus};
+use super::time::Millis;
 
 /// Something for the daemon to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub enum Command {
     Cancel(ActionId),
     /// Kill a run at once. No outcome of its own: the run's end says it.
     Kill(Name, Incarnation),
+    /// The end of this run has been acted on for good: its record can go. No
+    /// outcome; without it the record is found, and acted on, once more.
+    Forget(Name, Incarnation),
 }
 
 /// Work that finishes.
@@ -32,8 +36,16 @@ pub enum Action {
         pod: Name,
         /// The run's number.
         incarnation: Incarnation,
-        /// What to run.
-        spec: Arc<PodSpec>,
+        /// What to run, to be put on record before it does.
+        origin: Arc<Origin>,
+    },
+    /// Take over a live run that was observed, and is not the work of this core.
+    /// Finishes like a start, once the workload has been exec'd.
+    Adopt {
+        /// The pod.
+        pod: Name,
+        /// Which run of it.
+        incarnation: Incarnation,
     },
     /// End a run: signal, grace, kill, reap, remove.
     Stop {
@@ -49,8 +61,8 @@ pub enum Action {
         pod: Name,
         /// Which run of it.
         incarnation: Incarnation,
-        /// What it shall run by.
-        spec: Arc<PodSpec>,
+        /// What it shall run by, and is on record to be made from.
+        origin: Arc<Origin>,
     },
     /// Remove what a deleted pod left behind (logs, volumes).
     Remove(Name),
@@ -119,7 +131,7 @@ pub enum Response {
 /// Something a subscriber is told unasked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// A run was exec'd.
+    /// A run was exec'd, or one that was has been taken over.
     RunStarted {
         /// The pod.
         pod: Name,
@@ -127,6 +139,8 @@ pub enum Notice {
         incarnation: Incarnation,
         /// The workload's pid on the host, where it has one.
         host_pid: Option<i32>,
+        /// Whether it is an earlier program's.
+        is_adopted: bool,
     },
     /// A run that had been exec'd is over.
     RunEnded {
@@ -136,6 +150,8 @@ pub enum Notice {
         incarnation: Incarnation,
         /// How.
         exit: Exit,
+        /// When.
+        at: Millis,
     },
     /// A start failed.
     StartFailed {

@@ -104,6 +104,11 @@ impl Effects {
         incarnation
     }
 
+    /// A run has this number: later ones have higher ones.
+    pub(super) fn note_incarnation(&mut self, incarnation: Incarnation) {
+        self.next_incarnation = self.next_incarnation.max(incarnation.0 + 1);
+    }
+
     /// What the next action's id will be: an instant on the core's own clock,
     /// which tells what was asked for before a change and what after.
     pub(super) fn next_action(&self) -> ActionId {
@@ -144,6 +149,11 @@ impl Effects {
     /// Kills a run.
     pub(super) fn kill(&mut self, pod: &Name, incarnation: Incarnation) {
         self.commands.push_back(Command::Kill(pod.clone(), incarnation));
+    }
+
+    /// The record of a run's end is not needed any more.
+    pub(super) fn forget(&mut self, pod: &Name, incarnation: Incarnation) {
+        self.commands.push_back(Command::Forget(pod.clone(), incarnation));
     }
 
     /// The action with this id is over. `None` when it was over before.

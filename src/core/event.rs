@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::spec::{Name, PodSpec};
 use super::status::Exit;
+use super::time::Millis;
 
 /// A request's key for its reply, chosen by the daemon, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,8 +44,8 @@ pub enum Event {
         pod: Name,
         /// Which run of it.
         incarnation: Incarnation,
-        /// How.
-        exit: Exit,
+        /// How, and when, which may be some time ago.
+        ended: Ended,
     },
     /// A deadline may have passed. Harmless when none has.
     Woke,
@@ -100,6 +101,8 @@ pub enum Outcome {
 /// A run that began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
+    /// When it was exec'd: for a run that was taken over, some time ago.
+    pub at: Millis,
     /// The pid of the workload, or of the first of several, on the host, where it
     /// has one.
     pub host_pid: Option<i32>,
@@ -110,8 +113,8 @@ pub struct Started {
 impl Started {
     /// A run with a single workload, or none that has a pid.
     #[must_use]
-    pub fn new(host_pid: Option<i32>) -> Self {
-        Self { host_pid, containers: None }
+    pub fn new(at: Millis, host_pid: Option<i32>) -> Self {
+        Self { at, host_pid, containers: None }
     }
 }
 
@@ -175,6 +178,60 @@ pub struct ObservedRun {
     pub pod: Name,
     /// Which run of it.
     pub incarnation: Incarnation,
+    /// What it was made from, where that is on record: without it the run is
+    /// nobody's. A program that starts goes by it.
+    pub origin: Option<Arc<Origin>>,
+    /// When its workload was exec'd, where that is on record.
+    pub started_at: Option<Millis>,
     /// How it ended, when it has.
-    pub ended: Option<Exit>,
+    pub ended: Option<Ended>,
+}
+
+impl ObservedRun {
+    /// A live run of this program's own, which is told of no other to be known by.
+    #[must_use]
+    pub fn live(pod: Name, incarnation: Incarnation) -> Self {
+        Self { pod, incarnation, origin: None, started_at: None, ended: None }
+    }
+}
+
+/// What a run was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The version of the spec.
+    pub generation: Revision,
+    /// The spec, with the limits that the run has now.
+    pub spec: Arc<PodSpec>,
+    /// Consecutive restarts up to this run.
+    pub retries: u32,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// When.
+    pub at: Millis,
+    /// What it came of.
+    pub cause: EndCause,
+}
+
+impl Ended {
+    /// A run that ended by itself.
+    #[must_use]
+    pub fn new(exit: Exit, at: Millis) -> Self {
+        Self { exit, at, cause: EndCause::Itself }
+    }
+}
+
+/// What the end of a run came of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// The workload's own doing, or a failed start: policy decides what follows.
+    Itself,
+    /// An image that could not be downloaded: every policy tries again.
+    Download,
+    /// It was asked to stop: what is wanted now begins afresh.
+    Request,
 }

@@ -14,6 +14,10 @@ pub(super) enum Doing {
     Terminal,
     /// Any of the above, while a run that nobody asked for is there.
     Littered,
+    /// Nothing has been decided, and a run of an earlier program lives.
+    Found,
+    /// That run is being taken over.
+    Adopting,
     /// A start is in flight.
     Launching,
     /// A start is in flight and has been told to give up.
@@ -55,6 +59,8 @@ pub(super) enum Step {
     Start,
     /// Tell the start in flight to give up.
     Cancel,
+    /// Take over the run that was found.
+    Adopt,
     /// Let the live run go on by what is wanted now.
     Adjust,
     /// End the live run.
@@ -76,6 +82,10 @@ pub(super) fn next(doing: Doing, want: Want) -> Step {
         (D::Fresh, W::Finished) => S::Retire,
         (D::Fresh, W::Hold | W::Halt) => S::Nothing,
 
+        // What it is fit for shows once it is ours.
+        (D::Found, W::Gone | W::Same | W::Adjusted | W::New | W::Finished | W::Halt) => S::Adopt,
+        (D::Found, W::Hold) => S::Nothing,
+
         (D::Waiting | D::Terminal, W::Gone) => S::Remove,
         (D::Waiting | D::Terminal, W::Adjusted | W::New) => S::Start,
         (D::Waiting | D::Terminal, W::Same | W::Finished | W::Hold | W::Halt) => S::Nothing,
@@ -86,6 +96,9 @@ pub(super) fn next(doing: Doing, want: Want) -> Step {
 
         (D::Littered, W::Hold) => S::Nothing,
         (D::Littered, W::Gone | W::Same | W::Adjusted | W::New | W::Finished | W::Halt) => S::Sweep,
+
+        (D::Adopting, W::Same | W::Adjusted | W::Finished) => S::Nothing,
+        (D::Adopting, W::Gone | W::New | W::Hold | W::Halt) => S::Cancel,
 
         (D::Launching, W::Same | W::Finished) => S::Nothing,
         (D::Launching, W::Gone | W::Adjusted | W::New | W::Hold | W::Halt) => S::Cancel,

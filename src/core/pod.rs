@@ -9,7 +9,8 @@ use super::action::{Action, Notice, Write};
 use super::backoff::{self, delay_text};
 use super::effects::{Alarm, Effects, Mode, PendingWrite};
 use super::event::{
-    ActionId, Incarnation, ObservedRun, Revision, StartError, Started, StoredPod, Verdict,
+    ActionId, EndCause, Ended, Incarnation, ObservedRun, Origin, Revision, StartError, Started,
+    StoredPod, Verdict,
 };
 use super::failure::{Code, Failure, Place};
 use super::plan::{self, Doing, Step, Want};
@@ -31,7 +32,7 @@ pub(super) struct Pod {
     /// The current or last run; 0 before the first.
     incarnation: Incarnation,
     retries: u32,
-    last: Option<Box<LastExit>>,
+    last: Option<Box<Ended>>,
     /// A fresh run is wanted although the spec may be the same.
     is_restart_asked: bool,
     /// The pod was deleted and may be applied again until then.
@@ -60,12 +61,6 @@ struct Tracked {
     spec: Arc<PodSpec>,
 }
 
-#[derive(Debug)]
-struct LastExit {
-    exit: Exit,
-    at: Millis,
-}
-
 /// What a subscriber knows, as far as it matters for telling it again.
 type Announced = (Status, Phase, u32, u64, u64);
 
@@ -74,25 +69,19 @@ type Announced = (Status, Phase, u32, u64, u64);
 enum State {
     /// No run, nothing in flight.
     Resting(Rest),
-    /// A start is in flight.
-    Launching { action: ActionId, is_cancelled: bool, ended: Option<Box<Exit>> },
+    /// A start is in flight, or the run of an earlier program is being taken over.
+    Launching { action: ActionId, is_adopted: bool, is_cancelled: bool, ended: Option<Box<Ended>> },
     /// The workload lives.
-    Running { started: Arc<Started>, at: Millis },
+    Running { started: Arc<Started> },
     /// The workload lives, and is adjusted to `target`.
     Adjusting {
         action: ActionId,
         target: Box<Tracked>,
         started: Arc<Started>,
-        at: Millis,
-        ended: Option<Box<Exit>>,
+        ended: Option<Box<Ended>>,
     },
     /// The run is being ended, or that failed and is tried again.
-    Stopping {
-        action: Option<ActionId>,
-        started: Arc<Started>,
-        at: Millis,
-        ended: Option<Box<Exit>>,
-    },
+    Stopping { action: Option<ActionId>, started: Arc<Started>, ended: Option<Box<Ended>> },
     /// A run that nobody asked for is being ended, or that failed.
     Sweeping { action: Option<ActionId>, run: Incarnation, rest: Rest },
     /// What the deleted pod left behind is being removed.
@@ -104,6 +93,8 @@ enum State {
 enum Rest {
     /// Nothing has been decided yet.
     Fresh,
+    /// A run of an earlier program lives: the current one, to be taken over.
+    Found,
     /// The next run begins at `until`.
     Waiting { until: Millis, delay_ms: u64 },
     /// There is no next run.
@@ -219,6 +210,7 @@ impl Pod {
         if self.delete_due.is_some() {
             return;
         }
+        self.take_policy();
         let want = self.want(fx);
         if want == Want::Same && !matches!(self.state, State::Stopping { .. }) {
             self.adopt_generation(name, fx);
@@ -226,6 +218,7 @@ impl Pod {
         match plan::next(self.doing(fx.now), want) {
             Step::Nothing => {}
             Step::Start => self.start(name, fx),
+            Step::Adopt => self.adopt(name, fx),
             Step::Cancel => self.cancel(fx),
             Step::Adjust => self.adjust(name, fx),
             Step::Stop => self.stop(name, fx),
@@ -239,11 +232,13 @@ impl Pod {
         match &self.state {
             State::Resting(_) if !self.orphans.is_empty() => Doing::Littered,
             State::Resting(Rest::Fresh) => Doing::Fresh,
+            State::Resting(Rest::Found) => Doing::Found,
             State::Resting(Rest::Waiting { until, .. }) if *until > now => Doing::Waiting,
             State::Resting(Rest::Waiting { .. }) => Doing::Due,
             State::Resting(Rest::Terminal) => Doing::Terminal,
-            State::Launching { is_cancelled: false, .. } => Doing::Launching,
             State::Launching { is_cancelled: true, .. } => Doing::Cancelled,
+            State::Launching { is_adopted: true, .. } => Doing::Adopting,
+            State::Launching { .. } => Doing::Launching,
             State::Running { .. } => Doing::Running,
             State::Adjusting { .. } => Doing::Adjusting,
             State::Stopping { .. } | State::Sweeping { .. } | State::Removing { .. } => {
@@ -268,6 +263,20 @@ impl Pod {
                 Some(_) => Want::Same,
                 None => Want::New,
             },
+        }
+    }
+
+    /// A run that is being taken over may have ended: another policy is in force before
+    /// that is known.
+    fn take_policy(&mut self) {
+        let is_found = matches!(
+            self.state,
+            State::Resting(Rest::Found) | State::Launching { is_adopted: true, .. }
+        );
+        let (Some(desired), Some(tracked)) = (&self.desired, &self.tracked) else { return };
+        let is_other = tracked.generation != desired.generation;
+        if is_found && is_other && tracked.spec.is_same_run(&desired.spec) {
+            self.tracked = Some(Tracked::new(desired));
         }
     }
 
@@ -296,9 +305,22 @@ impl Pod {
         let incarnation = fx.new_incarnation();
         assert!(incarnation > self.incarnation, "run numbers grow");
         self.incarnation = incarnation;
-        let spec = Arc::clone(&desired.spec);
-        let action = fx.act(name, Action::Start { pod: name.clone(), incarnation, spec });
-        self.enter(fx, State::Launching { action, is_cancelled: false, ended: None });
+        let origin = desired.origin(self.retries);
+        let action = fx.act(name, Action::Start { pod: name.clone(), incarnation, origin });
+        self.launch(fx, action, false);
+    }
+
+    /// Takes over the run that was found.
+    fn adopt(&mut self, name: &Name, fx: &mut Effects) {
+        let State::Resting(Rest::Found) = self.state else { panic!("only what was found") };
+        let (pod, incarnation) = (name.clone(), self.incarnation);
+        let action = fx.act(name, Action::Adopt { pod, incarnation });
+        self.launch(fx, action, true);
+    }
+
+    fn launch(&mut self, fx: &Effects, action: ActionId, is_adopted: bool) {
+        let (is_cancelled, ended) = (false, None);
+        self.enter(fx, State::Launching { action, is_adopted, is_cancelled, ended });
     }
 
     /// Leaves a rest for a run. Asserts what no event may ever bring about.
@@ -307,6 +329,7 @@ impl Pod {
         let is_other = matches!(self.want(fx), Want::Adjusted | Want::New);
         match rest {
             Rest::Fresh => {}
+            Rest::Found => panic!("a run that was found is taken over first"),
             Rest::Waiting { until, .. } => {
                 assert!(until <= fx.now || is_other, "no start before the deadline");
                 fx.clear_alarm(until, name, Alarm::Restart);
@@ -329,10 +352,8 @@ impl Pod {
     /// Goes on by the desired spec: what the core itself does by it, the policy,
     /// from now on, and the rest as soon as the run has it.
     fn adjust(&mut self, name: &Name, fx: &mut Effects) {
-        let State::Running { started, at } = &self.state else {
-            panic!("only a live run is adjusted")
-        };
-        let (started, at) = (Arc::clone(started), *at);
+        let State::Running { started } = &self.state else { panic!("only a live run is adjusted") };
+        let started = Arc::clone(started);
         let desired = self.desired.as_ref().expect("only a desired pod is adjusted");
         let tracked = self.tracked.as_ref().expect("a run was made from a spec");
         let target = Tracked::new(desired);
@@ -340,21 +361,21 @@ impl Pod {
             self.tracked = Some(target);
             return;
         }
-        let (incarnation, spec) = (self.incarnation, Arc::clone(&target.spec));
-        let action = fx.act(name, Action::Adjust { pod: name.clone(), incarnation, spec });
+        let (incarnation, origin) = (self.incarnation, desired.origin(self.retries));
+        let action = fx.act(name, Action::Adjust { pod: name.clone(), incarnation, origin });
         let target = Box::new(target);
-        self.enter(fx, State::Adjusting { action, target, started, at, ended: None });
+        self.enter(fx, State::Adjusting { action, target, started, ended: None });
     }
 
     fn stop(&mut self, name: &Name, fx: &mut Effects) {
-        let (State::Running { started, at } | State::Stopping { action: None, started, at, .. }) =
+        let (State::Running { started } | State::Stopping { action: None, started, .. }) =
             &self.state
         else {
             panic!("only a live run is stopped, and once at a time")
         };
-        let (started, at) = (Arc::clone(started), *at);
+        let started = Arc::clone(started);
         let action = self.ask_stop(name, fx, self.incarnation);
-        self.enter(fx, State::Stopping { action: Some(action), started, at, ended: None });
+        self.enter(fx, State::Stopping { action: Some(action), started, ended: None });
     }
 
     fn sweep(&mut self, name: &Name, fx: &mut Effects) {
@@ -375,7 +396,11 @@ impl Pod {
             fx.clear_alarm(until, name, Alarm::Restart);
         }
         if !self.has_traces {
-            return self.enter(fx, State::default());
+            // Of one that is at rest already nothing changes, and what was seen of it counts.
+            if rest != Rest::Fresh {
+                self.enter(fx, State::default());
+            }
+            return;
         }
         let action = fx.act(name, Action::Remove(name.clone()));
         self.enter(fx, State::Removing { action });
@@ -387,7 +412,7 @@ impl Pod {
         let verdict = desired.verdict.as_deref().expect("the table saw a verdict").clone();
         self.tracked = Some(Tracked::new(desired));
         self.retries = verdict.retries;
-        self.last = Some(Box::new(LastExit { exit: verdict.exit, at: fx.now }));
+        self.last = Some(Box::new(Ended::new(verdict.exit, fx.now)));
         self.enter(fx, State::Resting(Rest::Terminal));
     }
 
@@ -408,11 +433,16 @@ impl Pod {
         result: Result<Started, StartError>,
     ) -> bool {
         let state = std::mem::take(&mut self.state);
-        let State::Launching { is_cancelled, ended, .. } = state else {
+        let State::Launching { is_adopted, is_cancelled, ended, .. } = state else {
             panic!("{name}: a start finished where none was in flight")
         };
         match result {
-            Ok(started) => self.started(name, fx, started, ended),
+            Ok(started) => {
+                self.started(name, fx, started, is_adopted);
+                if let Some(end) = ended {
+                    self.run_ended(name, fx, self.incarnation, *end);
+                }
+            }
             Err(error) if is_cancelled => {
                 drop(error);
                 self.enter(fx, State::default());
@@ -422,20 +452,11 @@ impl Pod {
         !is_cancelled
     }
 
-    fn started(
-        &mut self,
-        name: &Name,
-        fx: &mut Effects,
-        started: Started,
-        ended: Option<Box<Exit>>,
-    ) {
-        let host_pid = started.host_pid;
-        self.enter(fx, State::Running { started: Arc::new(started), at: fx.now });
-        let (pod, incarnation) = (name.clone(), self.incarnation);
-        fx.notify(Notice::RunStarted { pod, incarnation, host_pid });
-        if let Some(exit) = ended {
-            self.run_ended(name, fx, self.incarnation, *exit);
-        }
+    fn started(&mut self, name: &Name, fx: &mut Effects, started: Started, is_adopted: bool) {
+        let (pod, incarnation, host_pid) = (name.clone(), self.incarnation, started.host_pid);
+        let started = Arc::new(Started { at: started.at.min(fx.now), ..started });
+        self.enter(fx, State::Running { started });
+        fx.notify(Notice::RunStarted { pod, incarnation, host_pid, is_adopted });
     }
 
     fn start_failed(&mut self, name: &Name, fx: &mut Effects, error: StartError) {
@@ -444,7 +465,9 @@ impl Pod {
             incarnation: self.incarnation,
             failure: error.failure.clone(),
         });
-        self.run_over(name, fx, Exit::Failed(error.failure), 0, error.is_download);
+        let cause = if error.is_download { EndCause::Download } else { EndCause::Itself };
+        let end = Ended { exit: Exit::Failed(error.failure), at: fx.now, cause };
+        self.run_over(name, fx, end, 0);
     }
 
     /// A run ended by itself. Runs that are not the current one are no news.
@@ -453,22 +476,27 @@ impl Pod {
         name: &Name,
         fx: &mut Effects,
         incarnation: Incarnation,
-        exit: Exit,
+        end: Ended,
     ) {
         if incarnation != self.incarnation {
             return;
         }
+        let end = Ended { at: end.at.min(fx.now), ..end };
         match &mut self.state {
             State::Launching { ended, .. } | State::Adjusting { ended, .. } => {
-                *ended = Some(Box::new(exit));
+                *ended = Some(Box::new(end));
             }
-            State::Running { at, .. } => {
-                let ran_ms = fx.now.since(*at);
-                self.notify_ended(name, fx, &exit);
-                self.run_over(name, fx, exit, ran_ms, false);
+            // An earlier program had asked it to.
+            State::Running { .. } if end.cause == EndCause::Request => {
+                self.stop_done(name, fx, end);
             }
-            State::Stopping { action: None, .. } => self.stop_done(name, fx, exit),
-            State::Stopping { ended, .. } => *ended = Some(Box::new(exit)),
+            State::Running { started } => {
+                let ran_ms = end.at.since(started.at);
+                self.notify_ended(name, fx, &end);
+                self.run_over(name, fx, end, ran_ms);
+            }
+            State::Stopping { action: None, .. } => self.stop_done(name, fx, end),
+            State::Stopping { ended, .. } => *ended = Some(Box::new(end)),
             State::Resting(_) | State::Sweeping { .. } | State::Removing { .. } => {}
         }
     }
@@ -477,49 +505,52 @@ impl Pod {
     /// way for one that is as it shall be.
     pub(super) fn adjust_finished(&mut self, name: &Name, fx: &mut Effects, is_done: bool) {
         let state = std::mem::take(&mut self.state);
-        let State::Adjusting { target, started, at, ended, .. } = state else {
+        let State::Adjusting { target, started, ended, .. } = state else {
             panic!("{name}: an adjustment finished where none was in flight")
         };
-        self.enter(fx, State::Running { started, at });
+        self.enter(fx, State::Running { started });
         if is_done {
             self.tracked = Some(*target);
         }
         match ended {
-            Some(exit) => self.run_ended(name, fx, self.incarnation, *exit),
+            Some(end) => self.run_ended(name, fx, self.incarnation, *end),
             None if is_done => {}
             None => self.ask_restart(),
         }
     }
 
     /// Nothing runs any more, and nobody had asked for that.
-    fn run_over(
-        &mut self,
-        name: &Name,
-        fx: &mut Effects,
-        exit: Exit,
-        ran_ms: u64,
-        is_retried_always: bool,
-    ) {
+    fn run_over(&mut self, name: &Name, fx: &mut Effects, end: Ended, ran_ms: u64) {
         let tracked = self.tracked.as_ref().expect("a run was made from a spec");
-        let is_retried = backoff::restarts_after(tracked.spec.restart, &exit);
-        self.last = Some(Box::new(LastExit { exit, at: fx.now }));
-        if is_retried || is_retried_always {
-            self.back_off(name, fx, ran_ms);
+        let is_retried = backoff::restarts_after(tracked.spec.restart, &end.exit);
+        let (ended_at, cause) = (end.at, end.cause);
+        self.last = Some(Box::new(end));
+        if is_retried || cause == EndCause::Download {
+            self.back_off(name, fx, ended_at, ran_ms);
         } else {
             self.enter(fx, State::Resting(Rest::Terminal));
             self.record_verdict(name, fx);
         }
     }
 
-    fn back_off(&mut self, name: &Name, fx: &mut Effects, ran_ms: u64) {
+    fn back_off(&mut self, name: &Name, fx: &mut Effects, ended_at: Millis, ran_ms: u64) {
         let is_stable = ran_ms >= fx.config.stable_window_ms;
         let before = if is_stable { 0 } else { self.retries };
         self.retries = before.saturating_add(1);
         let delay_ms =
             backoff::delay_ms(fx.config.backoff_base_ms, fx.config.backoff_cap_ms, before);
-        let until = fx.now.after(delay_ms);
+        let until = ended_at.after(delay_ms);
         fx.set_alarm(until, name, Alarm::Restart);
         self.enter(fx, State::Resting(Rest::Waiting { until, delay_ms }));
+        self.forget_wait(name, fx);
+    }
+
+    /// After all has been stopped the next program begins afresh, and goes on with no
+    /// wait of this one.
+    pub(super) fn forget_wait(&self, name: &Name, fx: &mut Effects) {
+        if fx.mode == Mode::Halting && matches!(self.state, State::Resting(Rest::Waiting { .. })) {
+            fx.forget(name, self.incarnation);
+        }
     }
 
     /// The stop in flight is over: of the run, or of one that nobody asked for.
@@ -531,20 +562,20 @@ impl Pod {
     ) {
         match (&mut self.state, result) {
             (State::Stopping { ended, .. }, Ok(exit)) => {
-                let exit = ended.take().map_or(exit, |ended| *ended);
-                self.stop_done(name, fx, exit);
+                let end = ended.take().map_or_else(|| Ended::new(exit, fx.now), |ended| *ended);
+                self.stop_done(name, fx, end);
             }
             (State::Sweeping { run, rest, .. }, Ok(exit)) => {
                 let (run, rest) = (*run, *rest);
                 self.orphans.retain(|orphan| *orphan != run);
                 if rest == Rest::Fresh {
-                    self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+                    self.last = Some(Box::new(Ended::new(exit, fx.now)));
                 }
                 self.enter(fx, State::Resting(rest));
             }
-            (State::Stopping { ended: Some(exit), .. }, Err(_)) => {
-                let exit = (**exit).clone();
-                self.stop_done(name, fx, exit);
+            (State::Stopping { ended: Some(end), .. }, Err(_)) => {
+                let end = (**end).clone();
+                self.stop_done(name, fx, end);
             }
             (State::Stopping { action, .. } | State::Sweeping { action, .. }, Err(failure)) => {
                 *action = None;
@@ -558,9 +589,9 @@ impl Pod {
     }
 
     /// The run that was to end has ended.
-    fn stop_done(&mut self, name: &Name, fx: &mut Effects, exit: Exit) {
-        self.notify_ended(name, fx, &exit);
-        self.last = Some(Box::new(LastExit { exit, at: fx.now }));
+    fn stop_done(&mut self, name: &Name, fx: &mut Effects, end: Ended) {
+        self.notify_ended(name, fx, &end);
+        self.last = Some(Box::new(end));
         self.retries = 0;
         if self.desired.is_some() {
             self.tracked = None;
@@ -583,11 +614,12 @@ impl Pod {
         self.enter(fx, State::default());
     }
 
-    fn notify_ended(&self, name: &Name, fx: &mut Effects, exit: &Exit) {
+    fn notify_ended(&self, name: &Name, fx: &mut Effects, Ended { exit, at, .. }: &Ended) {
         fx.notify(Notice::RunEnded {
             pod: name.clone(),
             incarnation: self.incarnation,
             exit: exit.clone(),
+            at: *at,
         });
     }
 }
@@ -595,7 +627,7 @@ impl Pod {
 /// Verdicts.
 impl Pod {
     /// Makes the verdict durable, unless it is or is about to be.
-    pub(super) fn record_verdict(&mut self, name: &Name, fx: &mut Effects) {
+    fn record_verdict(&mut self, name: &Name, fx: &mut Effects) {
         if !self.is_terminal() {
             return;
         }
@@ -629,6 +661,7 @@ impl Pod {
         match &mut self.desired {
             Some(desired) if is_of_this_run && desired.generation == generation => {
                 desired.verdict = Some(Box::new(verdict));
+                fx.forget(name, incarnation);
             }
             _ => self.record_verdict(name, fx),
         }
@@ -693,8 +726,8 @@ impl Pod {
         }
         match &self.state {
             State::Running { .. } if !sighting.is_alive => {
-                let exit = self.observed_exit(name, sighting);
-                self.run_ended(name, fx, self.incarnation, exit);
+                let end = self.observed_end(name, fx, sighting);
+                self.run_ended(name, fx, self.incarnation, end);
                 self.note_orphans(sighting);
             }
             State::Running { .. } | State::Launching { .. } | State::Adjusting { .. } => {
@@ -706,8 +739,12 @@ impl Pod {
                 self.stop(name, fx);
             }
             State::Stopping { action: None, .. } => {
-                let exit = self.observed_exit(name, sighting);
-                self.stop_done(name, fx, exit);
+                let end = self.observed_end(name, fx, sighting);
+                self.stop_done(name, fx, end);
+                self.note_orphans(sighting);
+            }
+            State::Resting(Rest::Fresh | Rest::Found) => {
+                self.take_up(name, fx, sighting);
                 self.note_orphans(sighting);
             }
             State::Sweeping { action: None, rest, .. } => {
@@ -730,10 +767,71 @@ impl Pod {
         }
     }
 
-    fn observed_exit(&self, name: &Name, sighting: &Sighting) -> Exit {
+    fn observed_end(&self, name: &Name, fx: &Effects, sighting: &Sighting) -> Ended {
         let own = |run: &&ObservedRun| run.incarnation == self.incarnation;
-        let ended = sighting.runs.iter().find(own).and_then(|run| run.ended.clone());
-        ended.unwrap_or_else(|| Exit::Failed(lost(name, self.incarnation)))
+        let ended = sighting.runs.iter().find(own).and_then(|run| run.ended.as_ref());
+        match ended {
+            Some(ended) => ended.clone(),
+            None => Ended::new(Exit::Failed(lost(name, self.incarnation)), fx.now),
+        }
+    }
+
+    /// Goes on from the run of an earlier program, where there is one that somebody
+    /// asked for: it is the current one if it lives, else the last one.
+    fn take_up(&mut self, name: &Name, fx: &mut Effects, sighting: &Sighting) {
+        self.lose_found();
+        let newer = sighting.runs.iter().filter(|run| run.incarnation > self.incarnation);
+        let known = newer.filter_map(|run| Some((run, run.origin.as_deref()?)));
+        let Some((run, origin)) = known.max_by_key(|(run, _)| run.incarnation) else { return };
+        // Where nothing is to follow from its end, what is left of it is swept.
+        let is_over = |ended: &Ended| self.desired.is_none() || ended.cause == EndCause::Request;
+        if run.ended.as_ref().is_some_and(is_over) {
+            return;
+        }
+        self.tracked = Some(self.tracked_by(origin));
+        self.retries = origin.retries;
+        self.incarnation = run.incarnation;
+        fx.note_incarnation(run.incarnation);
+        match &run.ended {
+            None => self.enter(fx, State::Resting(Rest::Found)),
+            Some(ended) => self.take_up_end(name, fx, ended, run.started_at),
+        }
+    }
+
+    /// A run that was found and not taken over may have ended, and another begun.
+    fn lose_found(&mut self) {
+        if let State::Resting(rest @ Rest::Found) = &mut self.state {
+            *rest = Rest::Fresh;
+            self.tracked = None;
+            self.incarnation = Incarnation::default();
+        }
+    }
+
+    /// What a run of an earlier program was made from. A policy that it is not on
+    /// record by is the core's own business: it holds for it, too.
+    fn tracked_by(&self, origin: &Origin) -> Tracked {
+        let Origin { generation, spec, .. } = origin;
+        match &self.desired {
+            Some(desired) if spec.is_same_run(&desired.spec) => Tracked::new(desired),
+            _ => Tracked { generation: *generation, spec: Arc::clone(spec) },
+        }
+    }
+
+    fn take_up_end(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        ended: &Ended,
+        started_at: Option<Millis>,
+    ) {
+        let end = Ended { at: ended.at.min(fx.now), ..ended.clone() };
+        let ran_ms = started_at.map_or(0, |at| end.at.since(at));
+        self.notify_ended(name, fx, &end);
+        self.run_over(name, fx, end, ran_ms);
+        let is_judged = self.desired.as_ref().is_some_and(|desired| desired.verdict.is_some());
+        if is_judged && self.is_terminal() {
+            fx.forget(name, self.incarnation);
+        }
     }
 
     /// A run that nobody asked for is swept before anything else happens. The
@@ -741,7 +839,8 @@ impl Pod {
     fn note_orphans(&mut self, sighting: &Sighting) {
         let is_orphan = |run: &&ObservedRun| {
             let is_own = run.incarnation == self.incarnation;
-            !is_own || (run.ended.is_none() && matches!(self.state, State::Resting(_)))
+            let is_over = matches!(self.state, State::Resting(rest) if rest != Rest::Found);
+            !is_own || (run.ended.is_none() && is_over)
         };
         let orphans = sighting.runs.iter().filter(is_orphan).map(|run| run.incarnation);
         self.orphans = orphans.collect();
@@ -782,11 +881,11 @@ impl Pod {
     pub(super) fn status(&self, fx: &Effects) -> Option<PodStatus> {
         let (status, phase) = self.public_state(fx.mode)?;
         let generation = self.tracked.as_ref().map(|tracked| tracked.generation);
-        let (started, at) = match &self.state {
-            State::Running { started, at }
-            | State::Adjusting { started, at, .. }
-            | State::Stopping { started, at, .. } => (Some(started), Some(*at)),
-            _ => (None, None),
+        let started = match &self.state {
+            State::Running { started }
+            | State::Adjusting { started, .. }
+            | State::Stopping { started, .. } => Some(started),
+            _ => None,
         };
         Some(PodStatus {
             status,
@@ -795,7 +894,7 @@ impl Pod {
             reason: self.reason(fx.mode),
             last_exit: self.last.as_ref().map(|last| last.exit.clone()),
             last_exit_at: self.last.as_ref().map(|last| last.at),
-            started_at: at,
+            started_at: started.map(|started| started.at),
             retry_in_ms: self.deadline().map(|until| until.since(fx.now)),
             generation: generation.unwrap_or_default().0,
             incarnation: self.incarnation.0,
@@ -824,7 +923,9 @@ impl Pod {
             State::Resting(Rest::Fresh) => return None,
             State::Resting(Rest::Waiting { .. }) => (Status::BackingOff, Phase::Waiting),
             State::Resting(Rest::Terminal) => (Status::Terminal, Phase::Done),
-            State::Launching { .. } => (Status::Starting, Phase::Launching),
+            State::Resting(Rest::Found) | State::Launching { .. } => {
+                (Status::Starting, Phase::Launching)
+            }
             State::Running { .. } | State::Adjusting { .. } => (Status::Running, Phase::Running),
             State::Stopping { .. } if is_ending => (Status::Stopping, Phase::Deleting),
             State::Stopping { .. } => (Status::Stopping, Phase::Restarting),
@@ -837,9 +938,10 @@ impl Pod {
     fn reason(&self, mode: Mode) -> Option<String> {
         let last = self.last.as_ref().map(|last| exit_text(&last.exit)).unwrap_or_default();
         Some(match &self.state {
-            State::Resting(Rest::Fresh) | State::Running { .. } | State::Adjusting { .. } => {
-                return None;
-            }
+            State::Resting(Rest::Fresh | Rest::Found)
+            | State::Launching { is_adopted: true, is_cancelled: false, .. }
+            | State::Running { .. }
+            | State::Adjusting { .. } => return None,
             State::Resting(Rest::Waiting { delay_ms, .. }) => {
                 format!("{last}, restarting in {}", delay_text(*delay_ms))
             }
@@ -880,6 +982,12 @@ impl Stored {
     fn new(stored: StoredPod) -> Self {
         let StoredPod { generation, spec, verdict } = stored;
         Self { generation, spec, verdict: verdict.map(Box::new) }
+    }
+
+    /// What a run by it is made from.
+    fn origin(&self, retries: u32) -> Arc<Origin> {
+        let (generation, spec) = (self.generation, Arc::clone(&self.spec));
+        Arc::new(Origin { generation, spec, retries })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The entry point: takes events, keeps the pods, and draws the consequences.
 //! What a single pod does is not decided here but in `pod` and `plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Reconciler {
     pods: BTreeMap<Name, Pod>,
+    /// Pods that are to be forgotten once no observation is in flight.
+    fading: BTreeSet<Name>,
     versions: Versions,
     resync: Resync,
     syncs: Syncs,
@@ -79,6 +81,7 @@ impl Reconciler {
         assert!(config.first_incarnation > 0, "run number 0 means that there was none");
         let mut core = Self {
             pods: BTreeMap::new(),
+            fading: BTreeSet::new(),
             versions: Versions::default(),
             resync: Resync::new(config.interval_ms, config.debounce_ms, now),
             syncs: Syncs::default(),
@@ -98,8 +101,8 @@ impl Reconciler {
             Event::Abandoned(ticket) => self.abandoned(ticket),
             Event::Nudged => self.resync.nudged(self.fx.now),
             Event::Finished(id, outcome) => self.finished(id, outcome),
-            Event::RunEnded { pod, incarnation, exit } => {
-                self.touch(&pod, |state, fx| state.run_ended(&pod, fx, incarnation, exit));
+            Event::RunEnded { pod, incarnation, ended } => {
+                self.touch(&pod, |state, fx| state.run_ended(&pod, fx, incarnation, ended));
             }
             Event::Woke => {}
         }
@@ -131,6 +134,12 @@ impl Reconciler {
             return self.fx.next_alarm();
         }
         self.resync.deadline().into_iter().chain(self.fx.next_alarm()).min()
+    }
+
+    /// Whether anything is wanted of this pod, or goes on with it.
+    #[must_use]
+    pub fn is_known(&self, pod: &Name) -> bool {
+        self.pods.contains_key(pod)
     }
 
     /// Whether the first observation has been digested.
@@ -244,6 +253,7 @@ impl Reconciler {
                 pod.settle_delete(&name, fx);
                 if is_halting {
                     pod.retry_stop(&name, fx);
+                    pod.forget_wait(&name, fx);
                 }
             });
         }
@@ -372,6 +382,9 @@ impl Reconciler {
 
     fn observed(&mut self, id: ActionId, observation: Observation) {
         let Observation { desired, runs } = observation;
+        if !self.is_ready {
+            runs.iter().for_each(|run| self.fx.note_incarnation(run.incarnation));
+        }
         if let Some(change) = desired {
             self.digest(change);
         }
@@ -382,6 +395,11 @@ impl Reconciler {
             self.pods.retain(|_, pod| !pod.is_forgettable());
         }
         self.resync.ended(self.fx.now, id);
+        for name in mem::take(&mut self.fading) {
+            if self.pods.get(&name).is_some_and(Pod::is_forgettable) {
+                self.pods.remove(&name);
+            }
+        }
         // What is due now is work of this pass, too.
         self.ring_alarms();
         self.end_pass();
@@ -469,12 +487,22 @@ impl Reconciler {
         pod.announce(name, &mut self.fx);
         let is_busy = pod.is_busy();
         if pod.is_forgettable() {
-            self.pods.remove(name);
+            self.forget(name);
         }
         if !is_busy {
             self.settled(name);
         }
         Some(result)
+    }
+
+    /// An observation in flight may still show what the pod had: it is remembered that
+    /// this is over until then.
+    fn forget(&mut self, pod: &Name) {
+        if self.resync.is_observing() {
+            self.fading.insert(pod.clone());
+        } else {
+            self.pods.remove(pod);
+        }
     }
 
     fn settled(&mut self, pod: &Name) {

@@ -49,6 +49,11 @@ impl Resync {
         self.in_flight.is_none() && (self.again || timed)
     }
 
+    /// Whether an observation is in flight, which tells of a moment before now.
+    pub(super) fn is_observing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// The next instant at which a pass is due by itself.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let nudge = self.nudge.map_or(self.due, |nudge| nudge.due);

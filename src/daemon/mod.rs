@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use erlang_term_format::Term;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::sleep;
 
 use crate::core::action::{Action, Command, Reply};
-use crate::core::event::{ActionId, Event, Incarnation, Observation, Outcome, Request, Ticket};
+use crate::core::event::{
+    ActionId, DesiredChange, Event, Incarnation, Observation, Outcome, Request, Ticket,
+};
 use crate::core::failure::{Code, Failure};
 use crate::core::reconciler::Reconciler;
 use crate::core::spec::Name;
@@ -27,6 +29,7 @@ use crate::port::session::{Session, Work};
 use crate::port::stdio::Pipes;
 use crate::port::translate::{self, Cast};
 use crate::runtime::client::ToClient;
+use crate::runtime::container::Found;
 use crate::runtime::{Events, Runtime, StartOrder};
 
 pub mod clock;
@@ -63,6 +66,8 @@ pub struct Daemon {
     events: Events,
     happened: UnboundedReceiver<Event>,
     news: UnboundedReceiver<StoreNews>,
+    looks: UnboundedSender<Look>,
+    looked: UnboundedReceiver<Look>,
     pipes: Rc<Pipes>,
     session: Session,
     client: Client,
@@ -80,6 +85,13 @@ pub struct Daemon {
     host: Option<Term<'static>>,
     _data_dir: Option<lock::DirLock>,
     run_dir: Option<lock::DirLock>,
+}
+
+/// What an observation has seen of the store and of the machine.
+struct Look {
+    action: ActionId,
+    desired: Option<DesiredChange>,
+    found: Found,
 }
 
 /// How long a client that has hung up is waited for: for what it has asked to
@@ -125,6 +137,7 @@ pub enum End {
 enum Wake {
     Hangup,
     News(StoreNews),
+    Look(Look),
     Event(Event),
     Time,
     /// The last turn has left something to do.
@@ -192,6 +205,7 @@ impl Daemon {
             match self.sleep(&mut hangups, is_unfinished).await {
                 Wake::Hangup => self.disconnect(End::Done),
                 Wake::News(news) => self.take_news(news),
+                Wake::Look(look) => self.take_look(look),
                 Wake::Event(event) => self.handle(event),
                 Wake::Time => self.handle(Event::Woke),
                 // Each turn does and writes what it can. A client that asks for much or reads
@@ -217,6 +231,9 @@ impl Daemon {
             }
             if let Poll::Ready(Some(news)) = self.news.poll_recv(cx) {
                 return Poll::Ready(Wake::News(news));
+            }
+            if let Poll::Ready(Some(look)) = self.looked.poll_recv(cx) {
+                return Poll::Ready(Wake::Look(look));
             }
             if let Poll::Ready(Some(event)) = self.happened.poll_recv(cx) {
                 return Poll::Ready(Wake::Event(event));
@@ -262,6 +279,7 @@ impl Daemon {
         while !has_read
             && began.elapsed() < SPIN
             && self.news.is_empty()
+            && self.looked.is_empty()
             && self.happened.is_empty()
         {
             has_read = (0..LOOKS).any(|_| self.read());
@@ -399,16 +417,47 @@ impl Daemon {
     fn take_news(&mut self, news: StoreNews) {
         match news {
             StoreNews::Event(event) => self.handle(event),
-            StoreNews::Looked(action, desired) => {
-                // Exits that are already on their way are told first, so that
-                // no run is taken for lost that has just ended.
-                while let Ok(event) = self.happened.try_recv() {
-                    self.handle(event);
-                }
-                let runs = self.runtime.runs();
-                let observation = Outcome::Observed(Observation { desired, runs });
-                self.handle(Event::Finished(action, observation));
-            }
+            StoreNews::Looked(action, desired) => self.look(action, desired),
+        }
+    }
+
+    /// Sees what the runtime has, too, once the store has been looked at.
+    fn look(&mut self, action: ActionId, desired: Option<DesiredChange>) {
+        let Runtime::Container(runtime) = &self.runtime else {
+            return self.observed(action, desired);
+        };
+        let (look, looks) = (runtime.look(), self.looks.clone());
+        tokio::task::spawn_local(async move {
+            // Nobody listens when the loop ends.
+            let _ = looks.send(Look { action, desired, found: look.await });
+        });
+    }
+
+    fn take_look(&mut self, Look { action, desired, found }: Look) {
+        let Found { leftovers, logs } = found;
+        if let Runtime::Container(runtime) = &mut self.runtime {
+            runtime.note(leftovers);
+        }
+        self.observed(action, desired);
+        // What runs is taken over before anybody asks how it is.
+        self.handle_what_happened();
+        if let Runtime::Container(runtime) = &self.runtime {
+            runtime.remove_logs(logs, |pod| self.core.is_known(pod));
+        }
+    }
+
+    fn observed(&mut self, action: ActionId, desired: Option<DesiredChange>) {
+        // Exits that are already on their way are told first, so that no run is taken
+        // for lost that has just ended.
+        self.handle_what_happened();
+        let runs = self.runtime.runs();
+        let observation = Outcome::Observed(Observation { desired, runs });
+        self.handle(Event::Finished(action, observation));
+    }
+
+    fn handle_what_happened(&mut self) {
+        while let Ok(event) = self.happened.try_recv() {
+            self.handle(event);
         }
     }
 
@@ -467,15 +516,19 @@ impl Daemon {
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Act(action, Action::Persist(write)) => self.store.persist(action, write),
-            Command::Act(action, Action::Start { pod, incarnation, spec }) => {
+            Command::Act(action, Action::Start { pod, incarnation, origin }) => {
                 self.starting.insert(action, (pod.clone(), incarnation));
-                self.runtime.start(StartOrder { action, pod, incarnation, spec });
+                self.runtime.start(StartOrder { action, pod, incarnation, origin });
+            }
+            Command::Act(action, Action::Adopt { pod, incarnation }) => {
+                self.starting.insert(action, (pod.clone(), incarnation));
+                self.runtime.adopt(action, &pod, incarnation);
             }
             Command::Act(action, Action::Stop { pod, incarnation }) => {
                 self.runtime.stop(action, &pod, incarnation);
             }
-            Command::Act(action, Action::Adjust { pod, incarnation, spec }) => {
-                self.runtime.adjust(action, &pod, incarnation, spec);
+            Command::Act(action, Action::Adjust { pod, incarnation, origin }) => {
+                self.runtime.adjust(action, &pod, incarnation, origin);
             }
             Command::Act(action, Action::Remove(pod)) => {
                 self.runtime.remove(action, &pod, &self.events);
@@ -487,6 +540,7 @@ impl Daemon {
                 }
             }
             Command::Kill(pod, incarnation) => self.runtime.kill(&pod, incarnation),
+            Command::Forget(pod, incarnation) => self.runtime.forget(&pod, incarnation),
         }
     }
 
@@ -626,7 +680,7 @@ impl Daemon {
             // It lives and does not read: nothing else would end the wait.
             () = poll_fn(|cx| hangups.poll_recv(cx)) => {}
         }
-        if let Runtime::Container(runtime) = &self.runtime {
+        if let Runtime::Container(runtime) = &mut self.runtime {
             if let Some(deadline) = self.run_until {
                 runtime.run_until(deadline).await;
             }

@@ -7,10 +7,11 @@ use crate::core::action::Notice;
 /// `debug`.
 pub(super) fn narrate(notice: &Notice) {
     match notice {
-        Notice::RunStarted { pod, incarnation, host_pid } => {
-            tracing::info!(%pod, run = incarnation.0, host_pid, "started");
+        Notice::RunStarted { pod, incarnation, host_pid, is_adopted } => {
+            let what = if *is_adopted { "taken over" } else { "started" };
+            tracing::info!(%pod, run = incarnation.0, host_pid, "{what}");
         }
-        Notice::RunEnded { pod, incarnation, exit } => {
+        Notice::RunEnded { pod, incarnation, exit, .. } => {
             tracing::info!(%pod, run = incarnation.0, ?exit, "ended");
         }
         Notice::StartFailed { pod, incarnation, failure } => {

@@ -19,7 +19,7 @@ use crate::port::stdio::Pipes;
 use crate::port::trace::Trace;
 use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
-use crate::runtime::container::{ContainerRuntime, Surroundings, leftovers, reaper};
+use crate::runtime::container::{ContainerRuntime, Surroundings, reaper};
 use crate::runtime::{Events, Runtime};
 use crate::store::{DurableStore, MemoryStore, Store};
 
@@ -35,7 +35,8 @@ const DEBOUNCE_MS: u64 = 100;
 /// Between two tries to take a lock.
 const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Takes the locks, opens the store and finds what an earlier program left.
+/// Takes the locks and opens the store. What an earlier program has left, the first pass
+/// finds.
 ///
 /// # Errors
 /// Whatever keeps the program from starting: `locked`, `not_permitted`,
@@ -52,11 +53,12 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;
     let host = host(&trees);
     let (events, happened) = unbounded_channel();
-    let (runtime, first_incarnation) = match options.runtime {
-        RuntimeKind::Container => containers(options, trees, events.clone()).await?,
-        RuntimeKind::Client => (Runtime::Client(ClientRuntime::default()), 1),
-        RuntimeKind::None => (Runtime::None, 1),
+    let runtime = match options.runtime {
+        RuntimeKind::Container => containers(options, trees, events.clone())?,
+        RuntimeKind::Client => Runtime::Client(ClientRuntime::default()),
+        RuntimeKind::None => Runtime::None,
     };
+    let (looks, looked) = unbounded_channel();
     let (news_sender, news) = unbounded_channel();
     let store = StoreThread::spawn(store, news_sender)
         .map_err(|error| system("start the store's thread", &error))?;
@@ -66,12 +68,14 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
     }
     let alarm = clock::Alarm::new().map_err(|error| system("make a timer", &error))?;
     Ok(Daemon {
-        core: Reconciler::new(config(options, first_incarnation), clock::now()),
+        core: Reconciler::new(config(options), clock::now()),
         runtime,
         store,
         events,
         happened,
         news,
+        looks,
+        looked,
         pipes,
         session,
         client: Client::Here,
@@ -108,14 +112,14 @@ fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
     Ok(Box::new(store))
 }
 
-fn config(options: &Options, first_incarnation: u64) -> Config {
+fn config(options: &Options) -> Config {
     Config {
         interval_ms: options.interval_ms,
         debounce_ms: DEBOUNCE_MS,
         backoff_base_ms: options.backoff_base_ms,
         backoff_cap_ms: options.backoff_cap_ms,
         stable_window_ms: options.stable_window_ms,
-        first_incarnation,
+        first_incarnation: 1,
         actuate: options.runtime != RuntimeKind::None,
         // What a pod's limits are to the client's processes, it is told at a start.
         adjust: options.runtime == RuntimeKind::Container,
@@ -155,11 +159,7 @@ async fn once_free<T>(
     }
 }
 
-async fn containers(
-    options: &Options,
-    trees: Trees,
-    events: Events,
-) -> Result<(Runtime, u64), Failure> {
+fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime, Failure> {
     let shim = Rc::new(seal(&options.shim)?);
     // See `shim`: shims become our children when their makers end.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -174,22 +174,23 @@ async fn containers(
     if is_rootless {
         cgroups.forget_what_is_kept_back();
     }
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let boot_id = boot_id.map_err(|error| system("read the boot's id", &error))?;
+    let unused = cgroups.clone();
     let surroundings = Surroundings {
         data_dir: options.data_dir.clone(),
         run_dir: options.run_dir.clone(),
         shim,
+        boot_id: boot_id.trim_end().to_owned(),
         cgroups,
         shim_cgroups,
         stop_grace_ms: options.stop_grace_ms,
         is_rootless,
     };
-    let found = leftovers(&surroundings).await;
-    let leftovers = found.inspect_err(|_| {
-        surroundings.cgroups.remove_empty();
-    })?;
-    let last = leftovers.iter().map(|leftover| leftover.incarnation.0).max();
-    let runtime = ContainerRuntime::new(surroundings, leftovers, events);
-    Ok((Runtime::Container(runtime), last.map_or(1, |last| last + 1)))
+    let runtime = ContainerRuntime::new(surroundings, events);
+    runtime.map(Runtime::Container).inspect_err(|_| {
+        unused.remove_empty();
+    })
 }
 
 /// The shim's program, which no container can change.

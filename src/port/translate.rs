@@ -221,10 +221,10 @@ fn desired(desired: &Desired) -> Term<'_> {
 #[must_use]
 pub fn notice(notice: &Notice) -> Term<'_> {
     match notice {
-        Notice::RunStarted { pod, incarnation, host_pid } => {
+        Notice::RunStarted { pod, incarnation, host_pid, .. } => {
             tuple![Term::atom("started"), text(pod), integer(incarnation.0), optional(*host_pid)]
         }
-        Notice::RunEnded { pod, incarnation, exit } => {
+        Notice::RunEnded { pod, incarnation, exit, .. } => {
             tuple![Term::atom("ended"), text(pod), integer(incarnation.0), self::exit(exit)]
         }
         Notice::StartFailed { pod, incarnation, failure } => {

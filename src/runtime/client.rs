@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use erlang_term_format::{Term, tuple};
 
-use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome, StartError, Started};
+use crate::core::event::{
+    ActionId, Ended, Event, Incarnation, ObservedRun, Outcome, StartError, Started,
+};
 use crate::core::failure::Place;
 use crate::core::spec::Name;
 use crate::core::status::Exit;
+use crate::daemon::clock;
 use crate::port::translate;
 
 use super::StartOrder;
@@ -47,7 +50,7 @@ impl ClientRuntime {
         let args = tuple![
             Term::binary(order.pod.to_string()),
             Term::from(order.incarnation.0),
-            order.spec.to_term().into_owned()
+            order.origin.spec.to_term().into_owned()
         ];
         let purpose = Purpose::Start(order.action, order.pod.clone(), order.incarnation);
         self.outbox.push_back(ToClient::Ask("start", args, purpose));
@@ -67,12 +70,8 @@ impl ClientRuntime {
     /// See [`super::Runtime::runs`].
     #[must_use]
     pub fn runs(&self) -> Vec<ObservedRun> {
-        let run = |(pod, incarnation): (&Name, &Incarnation)| ObservedRun {
-            pod: pod.clone(),
-            incarnation: *incarnation,
-            ended: None,
-        };
-        self.runs.iter().map(run).collect()
+        let runs = self.runs.iter();
+        runs.map(|(pod, incarnation)| ObservedRun::live(pod.clone(), *incarnation)).collect()
     }
 
     /// The next message to send.
@@ -109,7 +108,7 @@ impl ClientRuntime {
     /// The client says that a run is over.
     pub fn exited(&mut self, pod: Name, incarnation: Incarnation, exit: Exit) -> Event {
         self.forget(&pod, incarnation);
-        Event::RunEnded { pod, incarnation, exit }
+        Event::RunEnded { pod, incarnation, ended: Ended::new(exit, clock::now()) }
     }
 
     fn forget(&mut self, pod: &Name, incarnation: Incarnation) {
@@ -125,5 +124,5 @@ fn run(pod: &Name, incarnation: Incarnation) -> Term<'static> {
 
 fn started(value: &Term<'_>) -> Started {
     let host_pid = value.get("host_pid").and_then(Term::as_i64);
-    Started::new(host_pid.and_then(|pid| i32::try_from(pid).ok()))
+    Started::new(clock::now(), host_pid.and_then(|pid| i32::try_from(pid).ok()))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
+use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Origin, Outcome};
 use crate::core::failure::Failure;
 use crate::core::spec::{Name, PodSpec};
 
@@ -31,8 +31,8 @@ pub struct StartOrder {
     pub pod: Name,
     /// The run's number.
     pub incarnation: Incarnation,
-    /// What to run.
-    pub spec: Arc<PodSpec>,
+    /// What to run, and how it came to that.
+    pub origin: Arc<Origin>,
 }
 
 /// The runtime in use.
@@ -73,6 +73,24 @@ impl Runtime {
         }
     }
 
+    /// Takes over a run that was observed and not started here. Ends in `Started`.
+    pub fn adopt(&mut self, action: ActionId, pod: &Name, incarnation: Incarnation) {
+        match self {
+            Self::Container(runtime) => runtime.adopt(action, pod, incarnation),
+            Self::Client(_) | Self::None => {
+                unreachable!("what no other program can have begun has no origin")
+            }
+        }
+    }
+
+    /// What is on record of this run, which is over, is needed no more.
+    pub fn forget(&mut self, pod: &Name, incarnation: Incarnation) {
+        match self {
+            Self::Container(runtime) => runtime.forget(pod, incarnation),
+            Self::Client(_) | Self::None => {}
+        }
+    }
+
     /// The start of this run is no longer wanted.
     pub fn cancel(&mut self, pod: &Name, incarnation: Incarnation) {
         match self {
@@ -100,16 +118,16 @@ impl Runtime {
         }
     }
 
-    /// Changes a run's limits to those of `spec`. Ends in `Adjusted`.
+    /// Changes a run's limits to those of `origin`. Ends in `Adjusted`.
     pub fn adjust(
         &mut self,
         action: ActionId,
         pod: &Name,
         incarnation: Incarnation,
-        spec: Arc<PodSpec>,
+        origin: Arc<Origin>,
     ) {
         match self {
-            Self::Container(runtime) => runtime.adjust(action, pod, incarnation, spec),
+            Self::Container(runtime) => runtime.adjust(action, pod, incarnation, origin),
             Self::Client(_) | Self::None => {
                 unreachable!("the core adjusts no run of a runtime that cannot")
             }

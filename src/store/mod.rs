@@ -26,6 +26,7 @@ use crate::core::spec::Name;
 pub use durable::DurableStore;
 pub use file::{Medium, StateFile};
 pub use memory::MemoryStore;
+pub(crate) use record::{exit_from_term, exit_to_term};
 pub use tables::SetAside;
 
 /// A revisioned store of pod specs and terminal verdicts.

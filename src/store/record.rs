@@ -33,17 +33,21 @@ pub(super) fn decode_pod(key: &[u8], record: &[u8]) -> Result<StoredPod, String>
 
 /// The record of a verdict.
 pub(super) fn encode_verdict(verdict: &Verdict) -> Vec<u8> {
-    encode(&map([("retries", Term::from(verdict.retries)), ("exit", exit(&verdict.exit))]))
+    encode(&map([("retries", Term::from(verdict.retries)), ("exit", exit_to_term(&verdict.exit))]))
 }
 
 /// The verdict of a record, or why there is none.
 pub(super) fn decode_verdict(record: &[u8]) -> Result<Verdict, String> {
     let term = decode(record).map_err(|error| error.to_string())?;
     let retries = |term: &Term<'_>| u32::try_from(term.as_u64()?).ok();
-    Ok(Verdict { retries: field(&term, "retries", retries)?, exit: field(&term, "exit", exit_of)? })
+    Ok(Verdict {
+        retries: field(&term, "retries", retries)?,
+        exit: field(&term, "exit", exit_from_term)?,
+    })
 }
 
-fn exit(exit: &Exit) -> Term<'_> {
+/// An exit as a term of a record.
+pub(crate) fn exit_to_term(exit: &Exit) -> Term<'_> {
     let tagged = |tag, value| Term::Tuple(vec![Term::atom(tag), value]);
     match exit {
         Exit::Exited(code) => tagged("exited", Term::from(*code)),
@@ -51,13 +55,14 @@ fn exit(exit: &Exit) -> Term<'_> {
         Exit::OutOfMemory => tagged("signaled", Term::atom("out_of_memory")),
         Exit::Failed(failure) => tagged("error", failure_term(failure)),
         Exit::InContainer(name, exit) => {
-            let value = Term::Tuple(vec![name.as_str().into(), self::exit(exit)]);
+            let value = Term::Tuple(vec![name.as_str().into(), exit_to_term(exit)]);
             tagged("in_container", value)
         }
     }
 }
 
-fn exit_of(term: &Term<'_>) -> Option<Exit> {
+/// The exit of such a term, if it is one.
+pub(crate) fn exit_from_term(term: &Term<'_>) -> Option<Exit> {
     let [tag, value] = term.as_tuple()? else { return None };
     let number = || i32::try_from(value.as_i64()?).ok();
     match tag.as_atom()? {
@@ -68,7 +73,7 @@ fn exit_of(term: &Term<'_>) -> Option<Exit> {
         "in_container" => {
             let [name, exit] = value.as_tuple()? else { return None };
             // One in another would be no exit of ours.
-            let exit = exit_of(exit).filter(|exit| exit.container().is_none())?;
+            let exit = exit_from_term(exit).filter(|exit| exit.container().is_none())?;
             Some(Exit::InContainer(Name::new(name.as_str()?)?, Box::new(exit)))
         }
         _ => None,

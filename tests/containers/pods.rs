@@ -46,7 +46,7 @@ fn containers_of_a_pod_talk_over_loopback_and_the_pod_tells_whose_end_it_was() {
     assert_eq!(text_of(&mut port, "web", "last_exit_container"), "client");
     let reason = text_of(&mut port, "web", "reason");
     assert!(reason.starts_with("container client exited with status 7"), "{reason}");
-    assert!(!machine.run_dir("web").exists());
+    eventually("nothing is left of it", || !machine.run_dir("web").exists());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_init_container_that_fails_is_a_failed_start() {
     assert_eq!(code(&error), "start_failed");
     assert_eq!(place(&error, "container"), "migrate");
     assert_eq!(message(&error), "container migrate exited with status 3 before the pod was there");
-    assert!(!machine.run_dir("web").exists());
+    eventually("nothing is left of it", || !machine.run_dir("web").exists());
 }
 
 #[test]

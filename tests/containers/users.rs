@@ -105,7 +105,7 @@ fn what_cannot_be_for_users_of_a_pods_own_is_told_by_field() {
         assert!(message(&error).contains(says), "{error}");
         let is_advised = error.get("hint").is_some_and(|hint| !hint.is_nil());
         assert_eq!(is_advised, pod == "volume", "{error}");
-        assert!(!machine.run_dir(pod).exists());
+        machine.assert_only_on_record(pod);
         port.ok("delete", &format!("<<\"{pod}\">>"));
     }
 }

@@ -61,6 +61,8 @@ fn a_managed_volume_outlives_runs_specs_the_program_and_the_pod() {
     eventually("the run of another spec has written", || lines() == 3);
     port.kill();
     let mut port = machine.port();
+    port.ok("restart", "<<\"web\">>");
+    port.ok("sync", "nil");
     eventually("the next program's run has written", || lines() == 4);
     port.ok("delete", "<<\"web\">>");
     port.ok("sync", "nil");
@@ -247,7 +249,7 @@ fn a_path_of_the_hosts_that_is_missing_is_named_by_path_and_field() {
         "{reason}"
     );
     assert!(!Path::new(&missing).exists(), "nobody makes it");
-    assert!(!machine.run_dir("web").exists());
+    machine.assert_only_on_record("web");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tank::core::action::{Action, Command, Response};
 use tank::core::event::{
-    ActionId, Event, Incarnation, Observation, ObservedRun, Outcome, Request, StartError, Started,
-    Ticket,
+    ActionId, Ended, Event, Incarnation, Observation, ObservedRun, Outcome, Request, StartError,
+    Started, Ticket,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
@@ -75,8 +75,9 @@ impl Prompt {
     /// is not delivered.
     pub(crate) fn end_run(&mut self, pod: &Name, exit: Exit) -> Option<Event> {
         let run = self.runs.values_mut().find(|run| run.pod == *pod && run.ended.is_none())?;
-        run.ended = Some(exit.clone());
-        Some(Event::RunEnded { pod: pod.clone(), incarnation: run.incarnation, exit })
+        let ended = Ended::new(exit, Millis(self.now));
+        run.ended = Some(ended.clone());
+        Some(Event::RunEnded { pod: pod.clone(), incarnation: run.incarnation, ended })
     }
 
     fn settle(&mut self) {
@@ -89,6 +90,7 @@ impl Prompt {
                     let notice = notice.unwrap_or_else(|| panic!("{pod}: killed without a run"));
                     self.core.handle(Millis(self.now), notice);
                 }
+                Command::Forget(_, run) => drop(self.runs.remove(&run)),
             }
         }
         while let Some(reply) = self.core.poll_reply() {
@@ -103,13 +105,14 @@ impl Prompt {
             Action::Start { pod, incarnation, .. } => self.start(pod, incarnation),
             Action::Stop { incarnation, .. } => {
                 let ended = self.runs.remove(&incarnation).and_then(|run| run.ended);
-                Outcome::Stopped(Ok(ended.unwrap_or(Exit::Signaled(15))))
+                Outcome::Stopped(Ok(ended.map_or(Exit::Signaled(15), |ended| ended.exit)))
             }
             Action::Adjust { incarnation, .. } => {
                 let is_live = self.runs.get(&incarnation).is_some_and(|run| run.ended.is_none());
                 let gone = || Failure::new(Code::Lost, "the run was gone already");
                 Outcome::Adjusted(is_live.then_some(()).ok_or_else(gone))
             }
+            Action::Adopt { pod, .. } => panic!("{pod}: taken over by who began it"),
             Action::Remove(_) => Outcome::Removed,
             Action::Observe { since } => {
                 let runs = self.runs.values().cloned().collect();
@@ -127,7 +130,7 @@ impl Prompt {
         self.runs.retain(|_, run| run.pod != pod || run.ended.is_none());
         let is_alone = self.runs.values().all(|run| run.pod != pod);
         assert!(is_alone, "{pod}: two runs at once");
-        self.runs.insert(incarnation, ObservedRun { pod, incarnation, ended: None });
-        Outcome::Started(Ok(Started::new(None)))
+        self.runs.insert(incarnation, ObservedRun::live(pod, incarnation));
+        Outcome::Started(Ok(Started::new(Millis(self.now), None)))
     }
 }

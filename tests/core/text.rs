@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Notice, Response, Write};
-use tank::core::event::{Event, Incarnation, Observation, Outcome, Request};
+use tank::core::event::{EndCause, Ended, Event, Incarnation, Observation, Outcome, Request};
 use tank::core::failure::Failure;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
 use tank::core::status::{Exit, PodStatus};
@@ -84,6 +84,7 @@ pub(crate) fn command(command: &Command) -> String {
         Command::Act(_, action) => self::action(action),
         Command::Cancel(_) => "cancel".to_string(),
         Command::Kill(pod, run) => format!("kill {pod} #{}", run.0),
+        Command::Forget(pod, run) => format!("forget {pod} #{}", run.0),
     }
 }
 
@@ -91,6 +92,7 @@ fn action(action: &Action) -> String {
     match action {
         Action::Persist(write) => format!("persist {}", self::write(write)),
         Action::Start { pod, incarnation, .. } => format!("start {pod} #{}", incarnation.0),
+        Action::Adopt { pod, incarnation } => format!("adopt {pod} #{}", incarnation.0),
         Action::Stop { pod, incarnation } => format!("stop {pod} #{}", incarnation.0),
         Action::Adjust { pod, incarnation, .. } => format!("adjust {pod} #{}", incarnation.0),
         Action::Remove(pod) => format!("remove {pod}"),
@@ -137,8 +139,11 @@ fn list(items: Vec<String>) -> String {
 
 pub(crate) fn notice(notice: &Notice) -> String {
     match notice {
+        Notice::RunStarted { pod, incarnation, is_adopted: true, .. } => {
+            format!("{pod} #{} taken over", incarnation.0)
+        }
         Notice::RunStarted { pod, incarnation, .. } => format!("{pod} #{} started", incarnation.0),
-        Notice::RunEnded { pod, incarnation, exit } => {
+        Notice::RunEnded { pod, incarnation, exit, .. } => {
             format!("{pod} #{} {}", incarnation.0, ended(exit))
         }
         Notice::StartFailed { pod, incarnation, failure } => {
@@ -186,12 +191,21 @@ pub(crate) fn ended(exit: &Exit) -> String {
     }
 }
 
+fn ended_at(Ended { exit, at, cause }: &Ended) -> String {
+    let cause = match cause {
+        EndCause::Itself => "",
+        EndCause::Download => " downloading",
+        EndCause::Request => " on request",
+    };
+    format!("{}{cause} at {}", ended(exit), time(at.0))
+}
+
 /// A command with the id of its action, for a log.
 pub(crate) fn command_with_id(command: &Command) -> String {
     match command {
         Command::Act(id, action) => format!("[{}] {}", id.0, self::action(action)),
         Command::Cancel(id) => format!("cancel [{}]", id.0),
-        Command::Kill(..) => self::command(command),
+        Command::Kill(..) | Command::Forget(..) => self::command(command),
     }
 }
 
@@ -204,18 +218,19 @@ pub(crate) fn event(event: &Event) -> String {
         Event::Abandoned(ticket) => format!("abandoned {}", ticket.0),
         Event::Nudged => "nudged".to_string(),
         Event::Finished(id, outcome) => format!("[{}] {}", id.0, self::outcome(outcome)),
-        Event::RunEnded { pod, incarnation, exit } => {
-            format!("{pod} #{} {}", incarnation.0, ended(exit))
+        Event::RunEnded { pod, incarnation, ended } => {
+            format!("{pod} #{} {}", incarnation.0, ended_at(ended))
         }
         Event::Woke => "woke".to_string(),
     }
 }
 
+fn described(spec: &PodSpec) -> String {
+    let (image, memory) = (&spec.containers[0].image, spec.containers[0].limits.memory);
+    format!("{} {:?} {image:?} memory {memory:?}", spec.name, spec.restart)
+}
+
 fn requested(request: &Request) -> String {
-    let described = |spec: &PodSpec| {
-        let (image, memory) = (&spec.containers[0].image, spec.containers[0].limits.memory);
-        format!("{} {:?} {image:?} memory {memory:?}", spec.name, spec.restart)
-    };
     match request {
         Request::Apply(spec) => format!("apply {}", described(spec)),
         Request::Create(spec) => format!("create {}", described(spec)),
@@ -245,15 +260,19 @@ fn observed(observation: &Observation) -> String {
             .pods
             .iter()
             .map(|(name, pod)| match pod {
-                Some(pod) => format!("{name} at {}", pod.generation.0),
+                Some(pod) => format!("{} at {}", described(&pod.spec), pod.generation.0),
                 None => format!("no {name}"),
             })
             .collect();
         format!("{kind} up to {}: {}", change.revision.0, list(pods))
     });
     let runs = observation.runs.iter().map(|run| {
-        let ended = run.ended.as_ref().map_or("alive".to_string(), ended);
-        format!("{} #{} {ended}", run.pod, run.incarnation.0)
+        let ended = run.ended.as_ref().map_or("alive".to_string(), ended_at);
+        let origin = run
+            .origin
+            .as_ref()
+            .map(|origin| format!(" of {} at {}", described(&origin.spec), origin.generation.0));
+        format!("{} #{}{} {ended}", run.pod, run.incarnation.0, origin.unwrap_or_default())
     });
     format!("observed {}; runs {}", desired.unwrap_or_default(), list(runs.collect()))
 }

@@ -51,6 +51,18 @@ impl Decoder {
     ///
     /// The connection is of no more use.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let Some(term) = self.next_term()? else { return Ok(None) };
+        let message = erlang_term_format::from_slice(&term);
+        message.map(Some).map_err(|error| FrameError::Malformed(error.to_string()))
+    }
+
+    /// The bytes of the next whole term, if there is one, for who looks before
+    /// reading it as a message.
+    ///
+    /// # Errors
+    ///
+    /// The connection is of no more use.
+    pub fn next_term(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let Some((head, rest)) = self.received.split_first_chunk::<4>() else {
             return Ok(None);
         };
@@ -61,11 +73,10 @@ impl Decoder {
         let Some(term) = rest.get(..length) else {
             return Ok(None);
         };
-        let message = erlang_term_format::from_slice(term)
-            .map_err(|error| FrameError::Malformed(error.to_string()))?;
+        let term = term.to_vec();
         // Not `drain`: a launch is large, and its memory is not needed again.
         self.received = rest[length..].to_vec();
-        Ok(Some(message))
+        Ok(Some(term))
     }
 }
 

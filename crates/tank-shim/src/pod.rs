@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use tank_shim::protocol::{
@@ -36,7 +35,10 @@ pub(crate) struct Pod {
     waiting: VecDeque<protocol::Container>,
     /// Alive, in the order of their launch.
     containers: Vec<Container>,
-    is_launched: bool,
+    /// When all that are to go on had been executed: boot clock, milliseconds.
+    launched_at_ms: Option<u64>,
+    /// Whether a stop was asked for, and not only became due by an end.
+    is_asked: bool,
     /// Whether a stop or a kill was asked for, or became due by an end.
     is_stopping: bool,
     are_sidecars_asked: bool,
@@ -74,7 +76,8 @@ impl Pod {
             shim_move: Some(shim_move),
             waiting: waiting.into(),
             containers: Vec::new(),
-            is_launched: false,
+            launched_at_ms: None,
+            is_asked: false,
             is_stopping: false,
             are_sidecars_asked: false,
             end: None,
@@ -129,9 +132,17 @@ impl Pod {
             return launch::clean(&container);
         }
         let (pod, incarnation) = (self.name.clone(), self.incarnation);
-        let ended_at_ms = unix_time_ms();
-        let is_alone = self.is_alone;
-        let record = ExitRecord { pod, incarnation, container, role, is_alone, exit, ended_at_ms };
+        let record = ExitRecord {
+            pod,
+            incarnation,
+            container,
+            role,
+            is_alone: self.is_alone,
+            exit,
+            is_asked: self.is_asked,
+            launched_at_ms: self.launched_at_ms,
+            ended_at_ms: now_ms,
+        };
         self.end.get_or_insert(End::Exited(record));
         if !self.is_stopping {
             self.stop(now_ms);
@@ -144,8 +155,8 @@ impl Pod {
     }
 
     /// Launches what is next, and asks the sidecars to end when it is their turn.
-    /// Whether all that is to go on has just come to be.
-    pub(crate) fn advance(&mut self, now_ms: u64) -> bool {
+    /// Says since when all that is to go on has come to be, if that is just now.
+    pub(crate) fn advance(&mut self, now_ms: u64) -> Option<u64> {
         while self.is_next_due() {
             self.launch_next();
         }
@@ -157,12 +168,14 @@ impl Pod {
             let sidecars = self.containers.iter_mut();
             self.complaints.extend(sidecars.filter_map(|sidecar| sidecar.stop(now_ms)));
         }
-        let is_new = !self.is_launched
+        let is_new = self.launched_at_ms.is_none()
             && !self.is_ending()
             && self.waiting.is_empty()
             && self.containers.iter().all(Container::is_executed);
-        self.is_launched |= is_new;
-        is_new
+        if is_new {
+            self.launched_at_ms = Some(now_ms);
+        }
+        self.launched_at_ms.filter(|_| is_new)
     }
 
     /// Does what was put off until nobody waits for it.
@@ -194,8 +207,14 @@ impl Pod {
         }
     }
 
+    /// Stops it as somebody has asked.
+    pub(crate) fn ask_stop(&mut self, asked_at_ms: u64) {
+        self.is_asked = true;
+        self.stop(asked_at_ms);
+    }
+
     /// Stops all but the sidecars, which follow.
-    pub(crate) fn stop(&mut self, asked_at_ms: u64) {
+    fn stop(&mut self, asked_at_ms: u64) {
         self.is_stopping = true;
         let others = self.containers.iter_mut().filter(|each| each.role() != Role::Sidecar);
         self.complaints.extend(others.filter_map(|container| container.stop(asked_at_ms)));
@@ -247,10 +266,12 @@ impl Pod {
     /// What it does.
     pub(crate) fn state(&self) -> State {
         let (pod, incarnation) = (self.name.clone(), self.incarnation);
-        if self.is_launched {
-            State::Running(RunningRun { pod, incarnation, containers: self.running() })
-        } else {
-            State::Launching(LaunchingRun { pod, incarnation })
+        match self.launched_at_ms {
+            Some(launched_at_ms) => {
+                let containers = self.running();
+                State::Running(RunningRun { pod, incarnation, launched_at_ms, containers })
+            }
+            None => State::Launching(LaunchingRun { pod, incarnation }),
         }
     }
 
@@ -277,9 +298,4 @@ fn check_names(containers: &[protocol::Container]) -> Result<(), Failure> {
         return Err(failure(Step::CheckContainer, "name", Errno::INVAL));
     }
     Ok(())
-}
-
-fn unix_time_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The version of this protocol.
 pub const PROTOCOL: u32 = 1;
 
+/// The oldest version whose other side this one gets on with.
+pub const PROTOCOL_MIN: u32 = 1;
+
 /// The socket in the run directory on which a shim listens.
 pub const SOCKET_FILE: &str = "shim.sock";
 
@@ -490,6 +493,9 @@ pub struct Adjustment {
 pub struct Hello {
     /// [`PROTOCOL`].
     pub protocol: u32,
+    /// [`PROTOCOL_MIN`]; the same as `protocol` when absent.
+    #[serde(default)]
+    pub protocol_min: Option<u32>,
     /// The shim's pid on the host.
     pub pid: i32,
     /// What it does.
@@ -526,6 +532,8 @@ pub struct RunningRun {
     pub pod: String,
     /// The run's number.
     pub incarnation: u64,
+    /// When the last of them had been exec'd: boot clock, milliseconds.
+    pub launched_at_ms: u64,
     /// Its containers but for those that have done their part.
     pub containers: Vec<RunningContainer>,
 }
@@ -533,6 +541,8 @@ pub struct RunningRun {
 /// Containers that have been exec'd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launched {
+    /// When the last of them had been: boot clock, milliseconds.
+    pub at_ms: u64,
     /// In the order of the launch, but for those that have done their part.
     pub containers: Vec<RunningContainer>,
 }
@@ -576,7 +586,12 @@ pub struct ExitRecord {
     pub is_alone: bool,
     /// How it ended.
     pub exit: Exit,
-    /// When: Unix time, milliseconds.
+    /// Whether it had been asked to stop by then: whoever did knows what follows.
+    pub is_asked: bool,
+    /// When all that were to go on had been exec'd, if they ever were: boot clock,
+    /// milliseconds.
+    pub launched_at_ms: Option<u64>,
+    /// When it ended, on the same clock.
     pub ended_at_ms: u64,
 }
 
@@ -781,7 +796,8 @@ mod tests {
         let stop = Stop { asked_at_ms: 9 };
         let run_until = RunUntil { at_ms: 8 };
         let run = || LaunchingRun { pod: "web".into(), incarnation: 7 };
-        let hello = Hello { protocol: 1, pid: 5, state: State::Launching(run()) };
+        let state = State::Launching(run());
+        let hello = Hello { protocol: 1, protocol_min: Some(1), pid: 5, state };
         let exit = Exit::Signaled(9);
         let record = ExitRecord {
             pod: "web".into(),
@@ -790,7 +806,9 @@ mod tests {
             role: Role::Main,
             is_alone: true,
             exit,
-            ended_at_ms: 1,
+            is_asked: false,
+            launched_at_ms: Some(1),
+            ended_at_ms: 2,
         };
         let containers =
             vec![RunningContainer { name: "app".into(), role: Role::Main, host_pid: 3 }];
@@ -801,7 +819,7 @@ mod tests {
             on_the_wire(&ToShim::RunUntil(Some(run_until))),
             on_the_wire(&FromShim::Hello(hello)),
             on_the_wire(&State::Idle),
-            on_the_wire(&FromShim::Launched(Launched { containers })),
+            on_the_wire(&FromShim::Launched(Launched { at_ms: 4, containers })),
             on_the_wire(&FromShim::Exited(record)),
             on_the_wire(&Step::OpenRootfs),
         ];
@@ -812,10 +830,10 @@ mod tests {
                 "{stop,#{asked_at_ms => 9}}",
                 "{run_until,nil}",
                 "{run_until,#{at_ms => 8}}",
-                "{hello,#{protocol => 1,pid => 5,state => {launching,#{pod => <<\"web\">>,incarnation => 7}}}}",
+                "{hello,#{protocol => 1,protocol_min => 1,pid => 5,state => {launching,#{pod => <<\"web\">>,incarnation => 7}}}}",
                 "idle",
-                "{launched,#{containers => [#{name => <<\"app\">>,role => main,host_pid => 3}]}}",
-                "{exited,#{pod => <<\"web\">>,incarnation => 7,container => <<\"app\">>,role => main,is_alone => true,exit => {signaled,9},ended_at_ms => 1}}",
+                "{launched,#{at_ms => 4,containers => [#{name => <<\"app\">>,role => main,host_pid => 3}]}}",
+                "{exited,#{pod => <<\"web\">>,incarnation => 7,container => <<\"app\">>,role => main,is_alone => true,exit => {signaled,9},is_asked => false,launched_at_ms => 1,ended_at_ms => 2}}",
                 "open_rootfs",
             ]
         );

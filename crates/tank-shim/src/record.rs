@@ -1,12 +1,12 @@
-//! The durable record of an exit: a file in the run directory that is there as
-//! a whole or not at all, whatever dies at whatever moment.
+//! The durable record of a run's end: the shim's last words, in a file of the run
+//! directory that is there as a whole or not at all, whatever dies at whatever moment.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::frame::FrameError;
-use crate::protocol::{ExitRecord, FromShim};
+use crate::protocol::FromShim;
 
 /// The record's file in the run directory.
 pub const EXIT_FILE: &str = "exit";
@@ -43,18 +43,17 @@ impl Directory for OnDisk {
     }
 }
 
-/// Writes the record. Durable when it returns.
+/// Writes the record: `exited`, or `failed`. Durable when it returns.
 ///
 /// # Errors
 ///
 /// What the file system says; an older record is still whole then.
-pub fn write(run_dir: &Path, record: &ExitRecord) -> io::Result<()> {
-    write_to(&mut OnDisk(run_dir.to_owned()), record)
+pub fn write(run_dir: &Path, last_words: &FromShim) -> io::Result<()> {
+    write_to(&mut OnDisk(run_dir.to_owned()), last_words)
 }
 
-fn write_to(directory: &mut impl Directory, record: &ExitRecord) -> io::Result<()> {
-    let term =
-        erlang_term_format::to_vec(&FromShim::Exited(record.clone())).map_err(io::Error::other)?;
+fn write_to(directory: &mut impl Directory, last_words: &FromShim) -> io::Result<()> {
+    let term = erlang_term_format::to_vec(last_words).map_err(io::Error::other)?;
     directory.write_synced(TEMPORARY_FILE, &term)?;
     directory.rename(TEMPORARY_FILE, EXIT_FILE)?;
     directory.sync()
@@ -65,7 +64,7 @@ fn write_to(directory: &mut impl Directory, record: &ExitRecord) -> io::Result<(
 /// # Errors
 ///
 /// What the file system says; `InvalidData` for a file that is no record.
-pub fn read(run_dir: &Path) -> io::Result<Option<ExitRecord>> {
+pub fn read(run_dir: &Path) -> io::Result<Option<FromShim>> {
     match std::fs::read(run_dir.join(EXIT_FILE)) {
         Ok(term) => parse(&term).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -73,12 +72,12 @@ pub fn read(run_dir: &Path) -> io::Result<Option<ExitRecord>> {
     }
 }
 
-fn parse(term: &[u8]) -> io::Result<ExitRecord> {
+fn parse(term: &[u8]) -> io::Result<FromShim> {
     let malformed =
         |words: String| io::Error::new(io::ErrorKind::InvalidData, FrameError::Malformed(words));
     match erlang_term_format::from_slice(term) {
-        Ok(FromShim::Exited(record)) => Ok(record),
-        Ok(other) => Err(malformed(format!("{other:?} is not an exit record"))),
+        Ok(words @ (FromShim::Exited(_) | FromShim::Failed(_))) => Ok(words),
+        Ok(other) => Err(malformed(format!("{other:?} is no end"))),
         Err(error) => Err(malformed(error.to_string())),
     }
 }
@@ -88,7 +87,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::protocol::{Exit, Role};
+    use crate::protocol::{Exit, ExitRecord, Role};
 
     /// A directory that loses power before its nth operation: what was not
     /// synced by then is gone, or there in part, or under its new name already.
@@ -135,16 +134,18 @@ mod tests {
         }
     }
 
-    fn record(incarnation: u64) -> ExitRecord {
-        ExitRecord {
+    fn record(incarnation: u64) -> FromShim {
+        FromShim::Exited(ExitRecord {
             pod: "web".into(),
             incarnation,
             container: "app".into(),
             role: Role::Main,
             is_alone: true,
             exit: Exit::Exited(3),
+            is_asked: false,
+            launched_at_ms: Some(9),
             ended_at_ms: 17,
-        }
+        })
     }
 
     fn with_old_record(operations_left: usize) -> Crashing {

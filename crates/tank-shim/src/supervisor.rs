@@ -12,6 +12,7 @@
 //! Failed and done end the loop. A connection may come and go in every state;
 //! only an idle shim ends with it.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -19,7 +20,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    Adjust, Failure, FromShim, Hello, Launch, Launched, PROTOCOL, RunUntil, State, Stopping, ToShim,
+    Adjust, Failure, FromShim, Hello, Launch, Launched, PROTOCOL, PROTOCOL_MIN, RunUntil, State,
+    Stopping, ToShim,
 };
 use tank_shim::record;
 
@@ -152,7 +154,7 @@ impl Supervisor {
                 // Before it, which may have to wait for a container's cgroup.
                 let dead_by_ms = pod.dead_by_ms(stop.asked_at_ms);
                 self.control.send(&FromShim::Stopping(Stopping { dead_by_ms }));
-                pod.stop(stop.asked_at_ms);
+                pod.ask_stop(stop.asked_at_ms);
             }
             (ToShim::Kill, Stage::Live(pod)) => pod.kill(),
             (ToShim::Adjust(adjust), Stage::Live(_)) => self.adjust(&adjust),
@@ -163,7 +165,8 @@ impl Supervisor {
 
     fn greet(&mut self) {
         let pid = process::own_host_pid();
-        let hello = Hello { protocol: PROTOCOL, pid, state: self.stage.state() };
+        let (protocol, protocol_min) = (PROTOCOL, Some(PROTOCOL_MIN));
+        let hello = Hello { protocol, protocol_min, pid, state: self.stage.state() };
         self.control.send(&FromShim::Hello(hello));
     }
 
@@ -190,9 +193,9 @@ impl Supervisor {
     /// Lets the pod go on, and says so when it has come to be or is over.
     fn advance(&mut self) {
         let Stage::Live(pod) = &mut self.stage else { return };
-        if pod.advance(boot_clock_ms()) {
+        if let Some(at_ms) = pod.advance(boot_clock_ms()) {
             let containers = pod.running();
-            self.control.send(&FromShim::Launched(Launched { containers }));
+            self.control.send(&FromShim::Launched(Launched { at_ms, containers }));
             pod.settle();
         }
         for complaint in pod.take_complaints() {
@@ -222,7 +225,7 @@ impl Supervisor {
             Stage::Removing(removal) => removal.advance(now_ms),
             Stage::Live(pod) => {
                 if let Some(due) = self.run_until.take_if(|run_until| run_until.at_ms <= now_ms) {
-                    pod.stop(due.at_ms);
+                    pod.ask_stop(due.at_ms);
                 }
                 pod.kill_if_due(now_ms);
             }
@@ -238,6 +241,10 @@ impl Supervisor {
             return;
         }
         let is_heard = self.control.send(&removal.last_words);
+        // Of a failure that nobody hears, whoever comes next reads.
+        if !is_heard && matches!(removal.last_words, FromShim::Failed(_)) {
+            let _ = removal.write_record();
+        }
         if is_heard || removal.is_recorded {
             self.stage = Stage::Over;
         }
@@ -285,10 +292,14 @@ impl Removal {
 
     fn record(&mut self) {
         self.is_recorded = match &self.last_words {
-            FromShim::Exited(exit) => record::write(Path::new("."), exit).is_ok(),
-            // A run that never was leaves no record.
+            FromShim::Exited(_) => self.write_record().is_ok(),
+            // A run that never was leaves no record, if only somebody hears of it.
             _ => true,
         };
+    }
+
+    fn write_record(&self) -> io::Result<()> {
+        record::write(Path::new("."), &self.last_words)
     }
 
     /// Tries to remove what is left, unless it is too early to try again.

@@ -185,6 +185,13 @@ impl PodSpec {
         let told = |container: &ContainerSpec| (container.limits, container.stop.clone());
         self.containers.iter().map(told).eq(other.containers.iter().map(told))
     }
+
+    /// Whether a run by one is a run by the other: all that may differ is what no
+    /// runtime hears of, the restart policy.
+    #[must_use]
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        self.is_adjustable_to(other) && self.is_run_as(other)
+    }
 }
 
 /// One container of a pod.

@@ -8,7 +8,7 @@
 //! kill and freeze a whole group (`cgroup.kill`, `cgroup.freeze`). Each container
 //! is in a leaf of its own below its pod's group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD};
 use tank_shim::protocol::{Cgroup, Join, PodCgroup, ShimCgroup};
 
-use crate::core::spec::{Limits, MemorySwap};
+use crate::core::spec::{Limits, MemorySwap, Name};
 
 /// The group that holds the shims themselves.
 const SHIMS: &str = "_shims";
+
+/// What the name of a pod's group ends in.
+const POD_SUFFIX: &str = ".pod";
 
 /// Controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
@@ -330,6 +333,18 @@ impl Cgroups {
         self.trees.pod_roots().map(|root| self.pod_dir(root, pod)).collect()
     }
 
+    /// The pods that have a directory.
+    pub(super) fn pods(&self) -> BTreeSet<Name> {
+        let groups = self.trees.pod_roots().filter_map(|root| {
+            let entries = fs::read_dir(self.instance_dir(root)).ok()?;
+            let name = |entry: fs::DirEntry| {
+                Name::new(entry.file_name().to_str()?.strip_suffix(POD_SUFFIX)?)
+            };
+            Some(entries.flatten().filter_map(name).collect::<Vec<_>>())
+        });
+        groups.flatten().collect()
+    }
+
     /// Removes what is empty of this instance, up to the parent. Whether nothing
     /// of the instance is left.
     pub fn remove_empty(&self) -> bool {
@@ -344,7 +359,7 @@ impl Cgroups {
     /// The kernel's own files lie in the same directory, and some of their
     /// names are names that a pod may have (`tasks`, `memory.max`): none ends so.
     fn pod_dir(&self, root: &Path, pod: &str) -> PathBuf {
-        self.path(root, &format!("{pod}.pod"))
+        self.path(root, &format!("{pod}{POD_SUFFIX}"))
     }
 
     fn container_dir(&self, root: &Path, pod: &str, container: &str) -> PathBuf {

@@ -1,31 +1,38 @@
-//! What is left of a run: by an earlier port program, or by a shim that did not
-//! end in order. Finds what lives, ends what nobody wants, removes remains.
+//! What is left of runs, by an earlier port program, by a shim that did not end in
+//! order, or by whoever removed files of ours. Finds what lives and who it is, ends what
+//! can be spoken to by nobody, and removes what belongs to nothing. Decides about no run
+//! that is on record.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tank_shim::protocol::{CONTAINERS_DIR, FromShim, State};
-use tokio::task::JoinSet;
+use tank_shim::protocol::{CONTAINERS_DIR, FromShim, Hello, State};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::core::event::Incarnation;
+use crate::core::event::{EndCause, Ended, Incarnation, ObservedRun};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::Name;
+use crate::core::status::Exit;
+use crate::core::time::Millis;
+use crate::daemon::clock;
 use crate::os_words::os_words;
 
-use super::Surroundings;
-use super::run_dir;
-use super::shim::Shim;
+use super::cgroup::Cgroups;
+use super::run_record::{self, RunRecord};
+use super::shim::{Shim, Word};
+use super::{Surroundings, end, run_dir};
 
-/// The file in a run directory that says which process was started on it.
-const RECORD_FILE: &str = "starter";
+/// The file in a run directory that says which process is its shim, or makes it.
+const PROCESS_FILE: &str = "process";
 
-/// How long a live shim may take to answer before it is killed as stuck.
+/// How long a live shim may take to answer before others are waited for no longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long what was killed may take to be gone.
@@ -34,90 +41,139 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at something that no descriptor announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// A run that an earlier port program launched and that still lives.
+/// A run that an earlier port program began.
 #[derive(Debug)]
 pub struct Leftover {
-    /// The pod.
-    pub pod: Name,
-    /// The run's number.
-    pub incarnation: Incarnation,
-    pub(super) shim: Shim,
+    /// What is known of it.
+    pub run: ObservedRun,
+    /// What of it lives.
+    pub(super) live: Option<Live>,
 }
 
-/// Finds the runs that live and removes the remains of those that do not, all
-/// at the same time: what is stuck holds up the beginning once. What can be
-/// neither spoken to nor removed is logged and left: it keeps its own pod from
-/// starting, and no other.
+/// A run that lives.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) shim: Shim,
+    pub(super) record: Option<RunRecord>,
+    /// None of one that has not said anything yet: it may be frozen.
+    pub(super) hello: Option<Hello>,
+}
+
+/// Names of pods that have left something on this machine.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    /// With a run directory or a cgroup.
+    pub(super) pods: BTreeSet<Name>,
+    /// With logs.
+    pub(super) logs: Vec<Name>,
+}
+
+/// Looks for traces.
 ///
 /// # Errors
-/// `start_failed` when the run directory itself cannot be read.
-pub async fn find(surroundings: &Surroundings) -> Result<Vec<Leftover>, Failure> {
-    let pods = run_dir::pods(&surroundings.run_dir);
-    let failed = |error: &io::Error| {
-        let what = format!("look for runs in {}: {}", pods.display(), os_words(error));
+/// `start_failed` when the run directory cannot be read.
+pub(super) fn look(run_dir: &Path, data_dir: &Path, cgroups: &Cgroups) -> Result<Traces, Failure> {
+    let pods = run_dir::pods(run_dir);
+    let failed = |error: io::Error| {
+        let what = format!("look for runs in {}: {}", pods.display(), os_words(&error));
         Failure::new(Code::StartFailed, what).at(Place::Path, pods.display())
     };
-    fs::create_dir_all(&pods).map_err(|error| failed(&error))?;
-    let surroundings = Rc::new(surroundings.clone());
-    let mut looks = JoinSet::new();
-    for entry in fs::read_dir(&pods).map_err(|error| failed(&error))? {
-        let path = entry.map_err(|error| failed(&error))?.path();
-        let Some(pod) = path.file_name().and_then(|name| name.to_str()).and_then(Name::new) else {
-            tracing::warn!(path = %path.display(), "not a run directory: left alone");
-            continue;
-        };
-        let surroundings = Rc::clone(&surroundings);
-        looks.spawn_local(async move {
-            let looked = look_at(&surroundings, &path, pod).await;
-            looked.map_err(|error| (path, error))
-        });
-    }
-    let mut found = Vec::new();
-    for looked in looks.join_all().await {
-        match looked {
-            Ok(leftover) => found.extend(leftover),
-            Err((path, error)) => {
-                tracing::error!(path = %path.display(), %error, "cannot end a run");
-            }
-        }
-    }
-    Ok(found)
+    let mut traces = Traces { pods: names_in(&pods).map_err(failed)?, logs: Vec::new() };
+    traces.pods.extend(cgroups.pods());
+    let logs = names_in(&data_dir.join("logs"));
+    traces.logs.extend(logs.unwrap_or_default());
+    Ok(traces)
 }
 
-async fn look_at(
+/// What in a directory has a pod's name. A directory that is not there is empty.
+fn names_in(dir: &Path) -> io::Result<BTreeSet<Name>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries?,
+    };
+    let name = |entry: fs::DirEntry| entry.file_name().to_str().and_then(Name::new);
+    Ok(entries.flatten().filter_map(name).collect())
+}
+
+/// Kills shims whose run directory has been removed from under them: nobody can reach
+/// them any more, or tell by its lock that they live.
+pub(super) fn kill_lost_shims(run_dir: &Path) {
+    let pods = run_dir::pods(run_dir).display().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        kill_if_lost(pid, &pods);
+    }
+}
+
+/// A shim's working directory is its run directory.
+fn kill_if_lost(pid: i32, pods: &str) {
+    let is_shim = |name: String| name.trim_end() == "tank-shim";
+    if !fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(is_shim) {
+        return;
+    }
+    let Some(process) = Pid::from_raw(pid) else { return };
+    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
+    // After the pidfd was opened, so that it is of this process.
+    let Ok(dir) = fs::read_link(format!("/proc/{pid}/cwd")) else { return };
+    let dir = dir.display().to_string();
+    if dir.starts_with(pods) && dir.ends_with(" (deleted)") {
+        tracing::warn!(pid, dir, "killing a shim whose directory is gone");
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+    }
+}
+
+/// What is left of a pod's run: one that lives and can be spoken to, or may be soon, or
+/// the record of one that does not. Nothing else is left of it afterwards.
+pub(super) async fn look_at(
     surroundings: &Surroundings,
-    path: &Path,
-    pod: Name,
+    pod: &Name,
 ) -> io::Result<Option<Leftover>> {
-    let dir = run_dir::open(path)?;
+    let path = run_dir::of_pod(&surroundings.run_dir, pod.as_str());
+    let Some(dir) = run_dir::open_if_there(&path)? else {
+        tracing::info!(%pod, "removing cgroups that belong to no run");
+        sweep_cgroups(surroundings, pod).await?;
+        return Ok(None);
+    };
+    let record = RunRecord::read(&path).unwrap_or_else(|error| {
+        tracing::warn!(%pod, %error, "what a run was made from cannot be read");
+        None
+    });
     if !run_dir::try_lock(&dir)?
-        && let Ok(Ok((shim, Some(incarnation)))) = timeout(PATIENCE, greet(&dir)).await
+        && let Some((shim, greeting)) = greet(&dir).await
+        && let Some(leftover) = live(surroundings, pod, &path, record.clone(), shim, greeting)
     {
-        return Ok(Some(Leftover { pod, incarnation, shim }));
+        return Ok(Some(leftover));
     }
     drop(dir);
-    tracing::info!(%pod, "removing what is left of a run");
-    clear(surroundings, &pod, path).await?;
-    Ok(None)
+    let Some(record) = record else {
+        tracing::info!(%pod, "removing what is left of a run");
+        clear(surroundings, pod).await?;
+        return Ok(None);
+    };
+    let run = ended(surroundings, pod, &path, &record).await?;
+    Ok(Some(Leftover { run, live: None }))
 }
 
-/// Connects, and says which run the shim has; `None` when it has none.
-async fn greet(dir: &OwnedFd) -> io::Result<(Shim, Option<Incarnation>)> {
-    let mut shim = connect(dir).await?;
-    loop {
-        match shim.recv().await? {
-            Some(FromShim::Hello(hello)) => match hello.state {
-                State::Running(run) => return Ok((shim, Some(Incarnation(run.incarnation)))),
-                State::Launching(_) => {}
-                State::Idle | State::Exited(_) => return Ok((shim, None)),
-            },
-            Some(FromShim::Launched(_)) => {
-                // The greeting had the number: ask again.
-                shim = connect(dir).await?;
-            }
-            Some(FromShim::Adjusted(_) | FromShim::Stopping(_) | FromShim::PreStopFailed(_)) => {}
-            Some(FromShim::Failed(_) | FromShim::Exited(_)) | None => return Ok((shim, None)),
+/// How a shim greets.
+enum Greeting {
+    Hello(Hello),
+    Foreign(String),
+    /// It has not yet.
+    Silence,
+}
+
+/// Connects, and hears what the shim says first; `None` when there is nobody to speak
+/// to, or nobody who has a run.
+async fn greet(dir: &OwnedFd) -> Option<(Shim, Greeting)> {
+    let mut shim = timeout(PATIENCE, connect(dir)).await.ok()?.ok()?;
+    match timeout(PATIENCE, shim.hear()).await {
+        Ok(Ok(Some(Word::Message(FromShim::Hello(hello))))) => {
+            let has_run = hello.state != State::Idle;
+            has_run.then_some((shim, Greeting::Hello(hello)))
         }
+        Ok(Ok(Some(Word::Foreign(versions)))) => Some((shim, Greeting::Foreign(versions))),
+        Ok(_) => None,
+        Err(_) => Some((shim, Greeting::Silence)),
     }
 }
 
@@ -141,28 +197,235 @@ async fn connect(dir: &OwnedFd) -> io::Result<Shim> {
     }
 }
 
+/// A shim that lives, with what it is known to run. One that is not who the record says
+/// runs nothing that anybody has asked for.
+fn live(
+    surroundings: &Surroundings,
+    pod: &Name,
+    path: &Path,
+    record: Option<RunRecord>,
+    shim: Shim,
+    greeting: Greeting,
+) -> Option<Leftover> {
+    let (hello, doubt) = match greeting {
+        Greeting::Hello(hello) => {
+            let doubt = doubt(surroundings, pod, path, record.as_ref(), &hello);
+            (Some(hello), doubt)
+        }
+        Greeting::Foreign(versions) => {
+            let what = "the shim speaks another version of its protocol, and the run is replaced";
+            tracing::warn!(%pod, versions, what);
+            (None, Some(what.to_owned()))
+        }
+        // Nothing is known of it but what is on record.
+        Greeting::Silence => match &record {
+            Some(_) => (None, None),
+            None => return None,
+        },
+    };
+    let incarnation = hello.as_ref().and_then(|hello| run_of(&hello.state)).map(|(_, run)| run);
+    let on_record = record.as_ref().map(|record| record.incarnation);
+    let incarnation = incarnation.or(on_record).unwrap_or_default();
+    if let Some(doubt) = &doubt {
+        tracing::warn!(%pod, run = incarnation.0, "a run is not taken over: {doubt}");
+    }
+    let known = record.as_ref().filter(|_| doubt.is_none());
+    let run = ObservedRun {
+        pod: pod.clone(),
+        incarnation,
+        origin: known.map(|record| Arc::clone(&record.origin)),
+        started_at: known.and_then(|record| record.started_at),
+        ended: None,
+    };
+    Some(Leftover { run, live: Some(Live { shim, record, hello }) })
+}
+
+/// What speaks against a shim's being who the record says.
+fn doubt(
+    surroundings: &Surroundings,
+    pod: &Name,
+    path: &Path,
+    record: Option<&RunRecord>,
+    hello: &Hello,
+) -> Option<String> {
+    let Some(record) = record else { return Some("what it runs is not on record".to_owned()) };
+    if record.boot_id != surroundings.boot_id {
+        return Some("its record is of another boot of this machine".to_owned());
+    }
+    if record.is_adjusting {
+        return Some(
+            "its limits were being changed, and nobody knows how far that came".to_owned(),
+        );
+    }
+    let (name, incarnation) = run_of(&hello.state)?;
+    if name != pod.as_str() || incarnation != record.incarnation {
+        let (said, known) = (incarnation.0, record.incarnation.0);
+        return Some(format!("it says run {said} of {name}, on record is run {known}"));
+    }
+    // Until its shim has greeted, the one that makes it is on record.
+    let (pid, start_time) = recorded_process(path)?;
+    let is_other = pid == hello.pid && start_time_of(pid).is_ok_and(|found| found != start_time);
+    is_other.then(|| format!("pid {pid} is another process than the one on record"))
+}
+
+fn run_of(state: &State) -> Option<(&str, Incarnation)> {
+    let (pod, incarnation) = match state {
+        State::Idle => return None,
+        State::Launching(run) => (&run.pod, run.incarnation),
+        State::Running(run) => (&run.pod, run.incarnation),
+        State::Exited(run) => (&run.pod, run.incarnation),
+    };
+    Some((pod, Incarnation(incarnation)))
+}
+
+/// A run that is over, by what is on record. Ends what may still hold its directory,
+/// and leaves of it the record alone.
+async fn ended(
+    surroundings: &Surroundings,
+    pod: &Name,
+    path: &Path,
+    record: &RunRecord,
+) -> io::Result<ObservedRun> {
+    let dir = take_lock(path).await?;
+    let (ended, started_at) = end_of(surroundings, pod, path, record);
+    sweep(surroundings, pod, path, dir).await?;
+    run_record::remove_others(path)?;
+    let is_of_this_boot = record.boot_id == surroundings.boot_id;
+    let mut origin = Arc::clone(&record.origin);
+    if !is_of_this_boot {
+        // What was on another boot's clock begins afresh.
+        Arc::make_mut(&mut origin).retries = 0;
+    }
+    Ok(ObservedRun {
+        pod: pod.clone(),
+        incarnation: record.incarnation,
+        origin: Some(origin),
+        started_at: started_at.filter(|_| is_of_this_boot),
+        ended: Some(ended),
+    })
+}
+
+/// How a run ended and when it had started. Where its shim has not said how, it was
+/// killed, and from here on that is on record.
+fn end_of(
+    surroundings: &Surroundings,
+    pod: &Name,
+    path: &Path,
+    record: &RunRecord,
+) -> (Ended, Option<Millis>) {
+    let now = clock::now();
+    let is_of_this_boot = record.boot_id == surroundings.boot_id;
+    let on_this_clock = |at: Millis| if is_of_this_boot { at } else { Millis(0) };
+    if let Some((ended, started_at)) = recorded_end(pod, path, record, now) {
+        return (Ended { at: on_this_clock(ended.at), ..ended }, started_at.or(record.started_at));
+    }
+    // What has made no directory for a container has executed nothing.
+    let is_begun = record.started_at.is_some() || path.join(CONTAINERS_DIR).exists();
+    let (exit, cause) = match is_of_this_boot {
+        true if is_begun => (end::killed(pod), EndCause::Itself),
+        true => (interrupted(pod, "the program ended before the launch"), EndCause::Request),
+        false => (interrupted(pod, "the machine was started anew"), EndCause::Request),
+    };
+    let ended = Ended { exit, at: now, cause };
+    if let Err(error) = run_record::write_end(path, record.incarnation, &ended) {
+        tracing::warn!(%pod, %error, "the end of a run cannot be put on record");
+    }
+    (ended, record.started_at)
+}
+
+/// The shim's own words count before those of this program.
+fn recorded_end(
+    pod: &Name,
+    path: &Path,
+    record: &RunRecord,
+    now: Millis,
+) -> Option<(Ended, Option<Millis>)> {
+    let words = tank_shim::record::read(path).ok().flatten();
+    let words = words.filter(|words| match words {
+        FromShim::Exited(exited) => exited.incarnation == record.incarnation.0,
+        _ => true,
+    });
+    let by_shim = words.and_then(|words| end::of_last_words(pod, &record.origin.spec, words, now));
+    let by_us = || run_record::read_end(path, record.incarnation).ok().flatten();
+    by_shim.or_else(|| by_us().map(|ended| (ended, None)))
+}
+
+fn interrupted(pod: &Name, what: &str) -> Exit {
+    Exit::Failed(Failure::new(Code::Lost, what).at(Place::Pod, pod))
+}
+
 /// Ends whatever holds a run directory, then removes the pod's cgroups and the
 /// directory. Nothing of the run is left when this succeeds.
-pub(super) async fn clear(surroundings: &Surroundings, pod: &Name, path: &Path) -> io::Result<()> {
-    let dir = match run_dir::open(path) {
-        Ok(dir) => dir,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    take_lock(&dir, path).await?;
-    let groups = surroundings.cgroups.dirs_of_pod(pod.as_str());
-    if groups.iter().any(|group| group.exists()) {
-        let swept =
-            tokio::task::spawn_blocking(move || groups.iter().try_for_each(|group| sweep(group)))
-                .await;
-        swept.map_err(io::Error::other)??;
+pub(super) async fn clear(surroundings: &Surroundings, pod: &Name) -> io::Result<()> {
+    let path = run_dir::of_pod(&surroundings.run_dir, pod.as_str());
+    if !path.exists() {
+        return sweep_cgroups(surroundings, pod).await;
     }
+    let dir = take_lock(&path).await?;
+    sweep(surroundings, pod, &path, dir).await?;
+    run_dir::remove_tree(path).await;
+    Ok(())
+}
+
+/// Removes what a pod has that is not on record, so that a run can begin in its place.
+/// What holds its directory is nobody's, since whoever asks knows of no run.
+pub(super) async fn make_way(surroundings: &Surroundings, pod: &Name) -> io::Result<()> {
+    let path = run_dir::of_pod(&surroundings.run_dir, pod.as_str());
+    if !path.exists() {
+        return sweep_cgroups(surroundings, pod).await;
+    }
+    let dir = take_lock(&path).await?;
+    sweep(surroundings, pod, &path, dir).await?;
+    run_record::remove_others(&path)
+}
+
+/// The same of a run that is over. How it ended is on record, too, if its shim has not
+/// written it.
+pub(super) async fn settle(
+    surroundings: &Surroundings,
+    pod: &Name,
+    record: &RunRecord,
+    ended: &Ended,
+) -> io::Result<()> {
+    let path = run_dir::of_pod(&surroundings.run_dir, pod.as_str());
+    fs::create_dir_all(&path)?;
+    let dir = take_lock(&path).await?;
+    if recorded_end(pod, &path, record, ended.at).is_none() {
+        let written = record
+            .write(&path)
+            .and_then(|()| run_record::write_end(&path, record.incarnation, ended));
+        // This program knows it all the same.
+        if let Err(error) = written {
+            tracing::warn!(%pod, %error, "the end of a run cannot be put on record");
+        }
+    }
+    sweep(surroundings, pod, &path, dir).await?;
+    run_record::remove_others(&path)
+}
+
+/// Removes what a run has outside of its directory, and what in it only the shim's user
+/// can remove. The directory is locked.
+async fn sweep(
+    surroundings: &Surroundings,
+    pod: &Name,
+    path: &Path,
+    dir: OwnedFd,
+) -> io::Result<()> {
+    sweep_cgroups(surroundings, pod).await?;
     if surroundings.is_rootless && path.join(CONTAINERS_DIR).exists() {
         let swept = timeout(KILL_PATIENCE, sweep_as_root(surroundings, path, dir)).await;
         swept.map_err(|_| io::Error::other("a shim that is to remove it takes too long"))??;
     }
-    run_dir::remove_tree(path.to_owned()).await;
     Ok(())
+}
+
+async fn sweep_cgroups(surroundings: &Surroundings, pod: &Name) -> io::Result<()> {
+    let groups = surroundings.cgroups.dirs_of_pod(pod.as_str());
+    if !groups.iter().any(|group| group.exists()) {
+        return Ok(());
+    }
+    let swept = spawn_blocking(move || groups.iter().try_for_each(|group| sweep_group(group)));
+    swept.await.map_err(io::Error::other)?
 }
 
 /// Removes what a shim has left that was killed: it may belong to users that only
@@ -176,12 +439,13 @@ async fn sweep_as_root(surroundings: &Surroundings, path: &Path, dir: OwnedFd) -
 }
 
 /// Takes the lock of a run directory, killing who holds it.
-async fn take_lock(dir: &OwnedFd, path: &Path) -> io::Result<()> {
+async fn take_lock(path: &Path) -> io::Result<OwnedFd> {
+    let dir = run_dir::open(path)?;
     let deadline = Instant::now() + KILL_PATIENCE;
-    while !run_dir::try_lock(dir)? {
-        kill_starter(path);
+    while !run_dir::try_lock(&dir)? {
+        kill_recorded(path);
         // The connection tells the pid of who listens without its help.
-        if let Ok(Ok(shim)) = timeout(LOOK_AGAIN, Shim::connect(dir)).await {
+        if let Ok(Ok(shim)) = timeout(LOOK_AGAIN, Shim::connect(&dir)).await {
             shim.kill();
         }
         if Instant::now() > deadline {
@@ -189,24 +453,29 @@ async fn take_lock(dir: &OwnedFd, path: &Path) -> io::Result<()> {
         }
         sleep(LOOK_AGAIN).await;
     }
-    Ok(())
+    Ok(dir)
 }
 
-/// Notes which process was started on a run directory.
-pub(super) fn record(dir: &Path, pid: i32) -> io::Result<()> {
+/// Notes which process is the shim of a run directory, or makes it.
+pub(super) fn record_process(dir: &Path, pid: i32) -> io::Result<()> {
     let start_time = start_time_of(pid)?;
-    fs::write(dir.join(RECORD_FILE), format!("{pid} {start_time}\n"))
+    fs::write(dir.join(PROCESS_FILE), format!("{pid} {start_time}\n"))
+}
+
+fn recorded_process(path: &Path) -> Option<(i32, String)> {
+    let text = fs::read_to_string(path.join(PROCESS_FILE)).ok()?;
+    let (pid, start_time) = text.trim_end().split_once(' ')?;
+    Some((pid.parse().ok()?, start_time.to_owned()))
 }
 
 /// Kills the process that was recorded, if that pid still is that process.
-fn kill_starter(path: &Path) {
-    let Ok(text) = fs::read_to_string(path.join(RECORD_FILE)) else { return };
-    let Some((pid, start_time)) = text.trim_end().split_once(' ') else { return };
-    let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { return };
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+fn kill_recorded(path: &Path) {
+    let Some((pid, start_time)) = recorded_process(path) else { return };
+    let Some(process) = Pid::from_raw(pid) else { return };
+    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
     // Looked at after the pidfd was opened, so that the pid cannot have changed
     // hands in between.
-    if start_time_of(pid.as_raw_nonzero().get()).is_ok_and(|found| found == start_time) {
+    if start_time_of(pid).is_ok_and(|found| found == start_time) {
         let _ = pidfd_send_signal(&process, Signal::KILL);
     }
 }
@@ -222,7 +491,7 @@ fn start_time_of(pid: i32) -> io::Result<String> {
 }
 
 /// Kills everything in a group and removes it.
-fn sweep(dir: &Path) -> io::Result<()> {
+fn sweep_group(dir: &Path) -> io::Result<()> {
     let deadline = std::time::Instant::now() + KILL_PATIENCE;
     loop {
         kill_group(dir);

@@ -4,6 +4,7 @@
 //! happened. The tasks share nothing, so that no pod waits for another.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use tank_shim::Program;
 use tank_shim::protocol::ShimCgroup;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::core::event::{ActionId, Event, Incarnation, ObservedRun, Outcome};
+use crate::core::event::{
+    ActionId, Event, Incarnation, ObservedRun, Origin, Outcome, StartError, Started,
+};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{Image, Name, Network, PodSpec, Userns};
 use crate::core::time::Millis;
@@ -25,6 +28,8 @@ use super::{Events, StartOrder};
 
 pub mod cgroup;
 mod confinement;
+mod directories;
+mod end;
 mod etc;
 mod hint;
 mod launch;
@@ -33,13 +38,15 @@ mod oci;
 pub(crate) mod reaper;
 mod run;
 mod run_dir;
+mod run_record;
 mod shim;
 mod user;
 mod users;
 mod volumes;
 
 use confinement::Filters;
-pub use leftover::{Leftover, find as leftovers};
+use directories::Directories;
+pub use leftover::Leftover;
 use run::Order;
 use users::Ranges;
 
@@ -58,6 +65,8 @@ pub struct Surroundings {
     pub run_dir: PathBuf,
     /// The shim's program.
     pub shim: Rc<Program>,
+    /// Which boot of the machine this is.
+    pub boot_id: String,
     /// Where pods live in the cgroup trees.
     pub cgroups: cgroup::Cgroups,
     /// Where shims move to.
@@ -76,49 +85,170 @@ pub struct ContainerRuntime {
     turns: Rc<Semaphore>,
     filters: Rc<Filters>,
     ranges: Rc<Ranges>,
+    directories: Rc<Directories>,
     runs: BTreeMap<Name, RunHandle>,
+    /// Runs of an earlier program that are over, until that has been acted on.
+    ended: BTreeMap<Name, ObservedRun>,
+    forgetting: JoinSet<()>,
     events: Events,
 }
 
 #[derive(Debug)]
 struct RunHandle {
     incarnation: Incarnation,
+    /// Of a run of an earlier program.
+    found: Option<ObservedRun>,
+    /// What it has begun with, of one that was found and is to be taken over.
+    started: Option<Started>,
+    /// Whether it is to be.
+    is_untaken: bool,
     orders: UnboundedSender<Order>,
 }
 
+/// What a look at this machine has found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Runs that nobody here has begun.
+    pub leftovers: Vec<Leftover>,
+    /// Pods that have logs.
+    pub logs: Vec<Name>,
+}
+
 impl ContainerRuntime {
-    /// A runtime in these surroundings, with the runs that were left by a port
-    /// program before this one.
-    #[must_use]
-    pub fn new(surroundings: Surroundings, leftovers: Vec<Leftover>, events: Events) -> Self {
+    /// A runtime in these surroundings. What there is already, a look will find.
+    ///
+    /// # Errors
+    /// `start_failed` when the run directory cannot be read.
+    pub fn new(surroundings: Surroundings, events: Events) -> Result<Self, Failure> {
+        leftover::look(&surroundings.run_dir, &surroundings.data_dir, &surroundings.cgroups)?;
+        leftover::kill_lost_shims(&surroundings.run_dir);
         let ranges = Rc::new(Ranges::load(&surroundings.run_dir));
-        let mut runtime = Self {
+        Ok(Self {
             surroundings: Rc::new(surroundings),
             turns: Rc::new(Semaphore::new(1)),
             filters: Rc::new(Filters::new()),
             ranges,
+            directories: Rc::default(),
             runs: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            forgetting: JoinSet::new(),
             events,
-        };
-        for leftover in leftovers {
-            let (pod, incarnation) = (leftover.pod.clone(), leftover.incarnation);
-            let (orders, inbox) = unbounded_channel();
-            let context = runtime.context(&pod, incarnation);
-            spawn_local(run::supervise(context, leftover.shim, inbox));
-            runtime.runs.insert(pod, RunHandle { incarnation, orders });
+        })
+    }
+
+    /// Looks for runs that nobody here has begun, all at the same time: what is stuck is
+    /// waited for once. What can be neither spoken to nor removed is logged and left: it
+    /// keeps its own pod from starting, and no other.
+    pub fn look(&self) -> impl Future<Output = Found> + use<> {
+        let surroundings = Rc::clone(&self.surroundings);
+        let directories = Rc::clone(&self.directories);
+        async move {
+            let (run_dir, data_dir) = (surroundings.run_dir.clone(), surroundings.data_dir.clone());
+            let cgroups = surroundings.cgroups.clone();
+            let look = spawn_blocking(move || leftover::look(&run_dir, &data_dir, &cgroups));
+            let traces = look.await;
+            let traces = traces.expect("a look does not panic").unwrap_or_else(|failure| {
+                tracing::warn!("{failure}");
+                leftover::Traces::default()
+            });
+            let unknown = traces.pods.into_iter().filter(|pod| !directories.is_known(pod));
+            let mut looks: JoinSet<_> = unknown
+                .map(|pod| look_at(Rc::clone(&surroundings), Rc::clone(&directories), pod))
+                .fold(JoinSet::new(), |mut looks, look| {
+                    looks.spawn_local(look);
+                    looks
+                });
+            let mut leftovers = Vec::new();
+            while let Some(looked) = looks.join_next().await {
+                leftovers.extend(looked.expect("a look does not panic"));
+            }
+            Found { leftovers, logs: traces.logs }
         }
-        runtime
+    }
+
+    /// Takes note of the runs that a look has found.
+    pub fn note(&mut self, leftovers: Vec<Leftover>) {
+        for Leftover { run, live } in leftovers {
+            // One has been begun in its place meanwhile.
+            if self.directories.is_known(&run.pod) {
+                continue;
+            }
+            self.directories.know(&run.pod);
+            let Some(live) = live else {
+                self.ended.insert(run.pod.clone(), run);
+                continue;
+            };
+            let (orders, inbox) = unbounded_channel();
+            let context = self.context(&run.pod, run.incarnation);
+            let started = live.started();
+            spawn_local(run::found(context, live, inbox));
+            let (pod, incarnation) = (run.pod.clone(), run.incarnation);
+            let (found, is_untaken) = (Some(run), true);
+            let handle = RunHandle { incarnation, found, started, is_untaken, orders };
+            self.runs.insert(pod, handle);
+        }
+    }
+
+    /// Removes the logs of pods that are not known, which a program has left that ended
+    /// while it deleted them.
+    pub fn remove_logs(&self, logs: Vec<Name>, is_known: impl Fn(&Name) -> bool) {
+        for pod in logs.iter().filter(|pod| !is_known(pod)) {
+            let dir = launch::log_dir(&self.surroundings, pod);
+            // At once, so that they are not those of a pod of that name that comes next.
+            let aside = dir.with_file_name(format!(".{pod}.gone"));
+            if std::fs::rename(&dir, &aside).is_ok() {
+                tracing::info!(%pod, "removing the logs of a pod that is gone");
+                spawn_local(run_dir::remove_tree(aside));
+            }
+        }
     }
 
     /// See [`super::Runtime::start`].
     pub fn start(&mut self, order: StartOrder) {
         let (orders, inbox) = unbounded_channel();
         let context = self.context(&order.pod, order.incarnation);
-        self.forget_ended();
-        let handle = RunHandle { incarnation: order.incarnation, orders };
+        self.forget_over();
+        self.ended.remove(&order.pod);
+        self.directories.know(&order.pod);
+        let incarnation = order.incarnation;
+        let (found, started, is_untaken) = (None, None, false);
+        let handle = RunHandle { incarnation, found, started, is_untaken, orders };
         let previous = self.runs.insert(order.pod.clone(), handle);
-        assert!(previous.is_none(), "the core starts no pod that has a run: {}", order.pod);
+        // One that nobody has taken over makes way.
+        let is_own = previous.is_some_and(|run| !run.is_untaken);
+        assert!(!is_own, "the core starts no pod that has a run: {}", order.pod);
         spawn_local(run::started(context, order, inbox));
+    }
+
+    /// See [`super::Runtime::adopt`].
+    pub fn adopt(&mut self, action: ActionId, pod: &Name, incarnation: Incarnation) {
+        let run = self.runs.get_mut(pod).filter(|run| run.incarnation == incarnation);
+        let begin = |run: &mut RunHandle| {
+            run.is_untaken = false;
+            run.started.take()
+        };
+        // Of one that runs there is nothing to wait for.
+        let outcome = match run.and_then(begin) {
+            Some(started) => {
+                self.order(pod, incarnation, Order::SeeThrough);
+                Ok(started)
+            }
+            None if self.order(pod, incarnation, Order::Adopt(action)) => return,
+            None => Err(StartError { failure: gone(pod), is_download: false }),
+        };
+        let _ = self.events.send(Event::Finished(action, Outcome::Started(outcome)));
+    }
+
+    /// See [`super::Runtime::forget`].
+    pub fn forget(&mut self, pod: &Name, incarnation: Incarnation) {
+        self.ended.remove(pod);
+        let is_live = self.runs.get(pod).is_some_and(|run| !run.orders.is_closed());
+        if is_live {
+            return;
+        }
+        let context = self.context(pod, incarnation);
+        while self.forgetting.try_join_next().is_some() {}
+        self.forgetting.spawn_local(async move { context.forget().await });
     }
 
     /// See [`super::Runtime::cancel`].
@@ -133,7 +263,14 @@ impl ContainerRuntime {
 
     /// See [`super::Runtime::stop`].
     pub fn stop(&mut self, action: ActionId, pod: &Name, incarnation: Incarnation) {
-        if !self.order(pod, incarnation, Order::Stop(action)) {
+        if self.order(pod, incarnation, Order::Stop(action)) {
+            return;
+        }
+        let ended = self.ended.remove(pod).and_then(|run| run.ended);
+        if let Some(ended) = ended {
+            let context = self.context(pod, incarnation);
+            spawn_local(async move { context.stop_ended(action, ended.exit).await });
+        } else {
             // The run ended while the order was on its way; its end has been
             // or is being reported, and a stop of what is gone is done.
             let exit = crate::core::status::Exit::Failed(gone(pod));
@@ -147,9 +284,9 @@ impl ContainerRuntime {
         action: ActionId,
         pod: &Name,
         incarnation: Incarnation,
-        spec: Arc<PodSpec>,
+        origin: Arc<Origin>,
     ) {
-        if !self.order(pod, incarnation, Order::Adjust(action, spec)) {
+        if !self.order(pod, incarnation, Order::Adjust(action, origin)) {
             let adjusted = Outcome::Adjusted(Err(gone(pod)));
             let _ = self.events.send(Event::Finished(action, adjusted));
         }
@@ -157,28 +294,25 @@ impl ContainerRuntime {
 
     /// See [`super::Runtime::remove`].
     pub fn remove(&mut self, action: ActionId, pod: &Name) {
-        let logs = launch::log_dir(&self.surroundings, pod);
-        let events = self.events.clone();
-        spawn_local(async move {
-            run_dir::remove_tree(logs).await;
-            let _ = events.send(Event::Finished(action, Outcome::Removed));
-        });
+        self.ended.remove(pod);
+        let context = self.context(pod, Incarnation::default());
+        spawn_local(async move { context.remove(action).await });
     }
 
     /// See [`super::Runtime::runs`].
     #[must_use]
     pub fn runs(&self) -> Vec<ObservedRun> {
         let live = self.runs.iter().filter(|(_, run)| !run.orders.is_closed());
-        live.map(|(pod, run)| ObservedRun {
-            pod: pod.clone(),
-            incarnation: run.incarnation,
-            ended: None,
-        })
-        .collect()
+        let observed = |(pod, run): (&Name, &RunHandle)| {
+            let own = || ObservedRun::live(pod.clone(), run.incarnation);
+            run.found.clone().unwrap_or_else(own)
+        };
+        live.map(observed).chain(self.ended.values().cloned()).collect()
     }
 
     /// Removes what an orderly end leaves empty.
-    pub async fn close(&self) {
+    pub async fn close(&mut self) {
+        while self.forgetting.join_next().await.is_some() {}
         let has_runs = self.runs.values().any(|run| !run.orders.is_closed());
         // A shim that has ended may be in its cgroup for a moment yet.
         for pause in CLOSE_PAUSES_MS.map(Duration::from_millis) {
@@ -218,7 +352,7 @@ impl ContainerRuntime {
     }
 
     /// A task that is over has closed its inbox.
-    fn forget_ended(&mut self) {
+    fn forget_over(&mut self) {
         self.runs.retain(|_, run| !run.orders.is_closed());
     }
 
@@ -228,11 +362,28 @@ impl ContainerRuntime {
             turns: Rc::clone(&self.turns),
             filters: Rc::clone(&self.filters),
             ranges: Rc::clone(&self.ranges),
+            directories: Rc::clone(&self.directories),
             pod: pod.clone(),
             incarnation,
             events: self.events.clone(),
         }
     }
+}
+
+/// Looks at what one pod has left, unless somebody here begins a run of it meanwhile.
+async fn look_at(
+    surroundings: Rc<Surroundings>,
+    directories: Rc<Directories>,
+    pod: Name,
+) -> Option<Leftover> {
+    let _turn = directories.turn(&pod).await;
+    if directories.is_known(&pod) {
+        return None;
+    }
+    leftover::look_at(&surroundings, &pod).await.unwrap_or_else(|error| {
+        tracing::error!(%pod, %error, "cannot end a run");
+        None
+    })
 }
 
 fn gone(pod: &Name) -> Failure {

@@ -1,8 +1,9 @@
 //! One run of one pod, from the launch to the last trace of it.
 //!
 //! A run is one task. It owns the shim, takes orders from the loop and sends
-//! each outcome exactly once; it is over only when the shim is dead, the
-//! cgroups are gone and the run directory is removed.
+//! each outcome exactly once; it is over only when the shim is dead and the cgroups
+//! are gone. What is on record of it then stays in the run directory, for a program
+//! that comes before its end has been acted on; of one that was stopped nothing stays.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,16 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tank_shim::protocol::{
-    self as shim_protocol, ExitRecord, FromShim, Launched, PreStopFailed, Role, RunUntil,
-    RunningContainer, ToShim, UserNamespace,
+    self as shim_protocol, ExitRecord, FromShim, Hello, PreStopFailed, Role, RunUntil,
+    RunningContainer, State, ToShim, UserNamespace,
 };
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::core::event::{ActionId, Event, Incarnation, Outcome, StartError, Started};
-use crate::core::failure::{Code, Failure, Place};
+use crate::core::event::{
+    ActionId, EndCause, Ended, Event, Incarnation, Origin, Outcome, StartError, Started,
+};
+use crate::core::failure::{Failure, Place};
 use crate::core::spec::{Name, PodSpec, Userns};
 use crate::core::status::Exit;
 use crate::core::time::Millis;
@@ -30,10 +32,11 @@ use crate::os_words::os_words;
 use crate::runtime::{Events, StartOrder};
 
 use super::confinement::Filters;
-use super::hint;
+use super::leftover::Live;
+use super::run_record::{self, RunRecord};
 use super::shim::Shim;
 use super::users::Ranges;
-use super::{Surroundings, launch, leftover, run_dir, volumes};
+use super::{Directories, Surroundings, end, launch, leftover, run_dir, volumes};
 
 /// How long a shim may take for what needs no patience (a kill, its own end)
 /// before it is taken for stuck and killed.
@@ -46,10 +49,15 @@ const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 /// What the loop asks of a run.
 #[derive(Debug)]
 pub(super) enum Order {
+    /// Take it over, of a run that another program began; ends in `Started` for this
+    /// action.
+    Adopt(ActionId),
+    /// The same of one that is known to run; nothing is waited for.
+    SeeThrough,
     /// Signal, grace, kill; ends in `Stopped` for this action.
     Stop(ActionId),
-    /// Change the limits to those of this spec; ends in `Adjusted` for this action.
-    Adjust(ActionId, Arc<PodSpec>),
+    /// Change the limits to those of this origin; ends in `Adjusted` for this action.
+    Adjust(ActionId, Arc<Origin>),
     /// The start is no longer wanted.
     Cancel,
     /// Kill now.
@@ -68,6 +76,8 @@ pub(super) struct Context {
     pub(super) filters: Rc<Filters>,
     /// Users of the host's that are a run's own.
     pub(super) ranges: Rc<Ranges>,
+    /// Who works on which run directory.
+    pub(super) directories: Rc<Directories>,
     pub(super) pod: Name,
     pub(super) incarnation: Incarnation,
     pub(super) events: Events,
@@ -77,18 +87,50 @@ type Orders = UnboundedReceiver<Order>;
 
 /// Launches a run and sees it through.
 pub(super) async fn started(context: Context, order: StartOrder, mut orders: Orders) {
-    match context.launch(&order.spec, &mut orders).await {
-        Ok((shim, started)) => {
-            let Launch { started, ended } = started;
-            context.send(Event::Finished(order.action, Outcome::Started(Ok(started))));
-            see_through(context, shim, orders, ended).await;
+    let mut record = context.record_of(order.origin);
+    // Whoever looks at what an earlier run has left has done so by then.
+    let turn = context.directories.turn(&context.pod).await;
+    match context.launch(&record, &mut orders).await {
+        Ok((shim, launch)) => {
+            drop(turn);
+            context.report_start(order.action, launch.started, &mut record);
+            let asked = Asked::default();
+            context.see_through(shim, orders, Some(record), launch.ended, asked).await;
         }
-        Err(failure) => {
-            context.clear().await;
-            // Closed before the outcome is sent: the name is free from then on.
-            orders.close();
-            let error = StartError { failure, is_download: false };
-            context.send(Event::Finished(order.action, Outcome::Started(Err(error))));
+        Err(unlaunched) => {
+            context.give_up(order.action, unlaunched, &record, orders, turn).await;
+        }
+    }
+}
+
+/// Sees a run through that another program began, by what the loop says first.
+pub(super) async fn found(context: Context, live: Live, mut orders: Orders) {
+    let started = live.started();
+    let Live { mut shim, mut record, .. } = live;
+    let Some(first) = orders.recv().await else { return };
+    let mut asked = Asked::default();
+    let (Order::Adopt(action), Some(mut record)) = (&first, record.clone()) else {
+        match (first, &mut record, started) {
+            (Order::SeeThrough, Some(record), Some(started)) => {
+                record.started_at = Some(started.at);
+                context.put_on_record(record);
+            }
+            (Order::SeeThrough, ..) => {}
+            (order, record, _) => {
+                context.carry_out(order, &mut shim, &mut asked, record.as_mut()).await;
+            }
+        }
+        return context.see_through(shim, orders, record, None, asked).await;
+    };
+    match context.adopt(&mut shim, &record, &mut orders).await {
+        Ok(launch) => {
+            context.report_start(*action, launch.started, &mut record);
+            context.see_through(shim, orders, Some(record), launch.ended, asked).await;
+        }
+        Err(unlaunched) => {
+            shim.kill();
+            let turn = context.directories.turn(&context.pod).await;
+            context.give_up(*action, unlaunched, &record, orders, turn).await;
         }
     }
 }
@@ -100,11 +142,23 @@ struct Launch {
     ended: Option<ExitRecord>,
 }
 
+/// A run that has not.
+struct Unlaunched {
+    failure: Failure,
+    cause: EndCause,
+}
+
+impl From<Failure> for Unlaunched {
+    fn from(failure: Failure) -> Self {
+        Self { failure, cause: EndCause::Itself }
+    }
+}
+
 /// What has been asked of a live run so far.
 #[derive(Debug, Default)]
 struct Asked {
     stop: Option<ActionId>,
-    adjust: Option<ActionId>,
+    adjust: Option<(ActionId, Arc<Origin>)>,
     is_kill: bool,
     /// When a shim that has not done so is taken for stuck.
     end_by: Option<Instant>,
@@ -125,63 +179,101 @@ impl Asked {
     }
 }
 
-/// Sees a live run through to its end.
-pub(super) async fn supervise(context: Context, shim: Shim, orders: Orders) {
-    see_through(context, shim, orders, None).await;
-}
-
-async fn see_through(
-    context: Context,
-    mut shim: Shim,
-    mut orders: Orders,
-    mut ended: Option<ExitRecord>,
-) {
-    let mut asked = Asked::default();
-    let record = loop {
-        if ended.is_some() {
-            break ended.take();
-        }
-        tokio::select! {
-            message = shim.recv() => match message {
-                Ok(Some(FromShim::Exited(record))) => break Some(record),
-                Ok(Some(FromShim::Adjusted(failure))) => context.shim_adjusted(failure, &mut asked),
-                Ok(Some(FromShim::Stopping(stopping))) => asked.be_patient(stopping.dead_by_ms),
-                Ok(Some(FromShim::PreStopFailed(failed))) => context.complain(&failed),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break None,
-            },
-            order = orders.recv() => match order {
-                Some(order) => context.carry_out(order, &mut shim, &mut asked).await,
-                // The loop has ended and the pod goes on.
-                None => return,
-            },
-            () = instant(asked.is_stuck_at()) => {
-                tracing::warn!(pod = %context.pod, "the shim does not answer: killing it");
-                shim.kill();
-                (asked.end_by, asked.adjust_by) = (None, None);
+/// Seeing it through.
+impl Context {
+    /// Sees a live run through to its end. One that is not on record is nobody's.
+    async fn see_through(
+        self,
+        mut shim: Shim,
+        mut orders: Orders,
+        mut record: Option<RunRecord>,
+        mut ended: Option<ExitRecord>,
+        mut asked: Asked,
+    ) {
+        let exited = loop {
+            if ended.is_some() {
+                break ended.take();
+            }
+            tokio::select! {
+                message = shim.recv() => match message {
+                    Ok(Some(FromShim::Exited(exited))) => break Some(exited),
+                    Ok(Some(FromShim::Adjusted(failure))) => {
+                        self.shim_adjusted(failure, &mut asked, record.as_mut());
+                    }
+                    Ok(Some(FromShim::Stopping(stopping))) => asked.be_patient(stopping.dead_by_ms),
+                    Ok(Some(FromShim::PreStopFailed(failed))) => self.complain(&failed),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => break None,
+                },
+                order = orders.recv() => match order {
+                    Some(order) => {
+                        self.carry_out(order, &mut shim, &mut asked, record.as_mut()).await;
+                    }
+                    // The loop has ended and the pod goes on.
+                    None => return,
+                },
+                () = instant(asked.is_stuck_at()) => {
+                    tracing::warn!(pod = %self.pod, "the shim does not answer: killing it");
+                    shim.kill();
+                    (asked.end_by, asked.adjust_by) = (None, None);
+                }
+            }
+        };
+        self.await_death(&shim).await;
+        // What the loop asks from here on comes too late.
+        orders.close();
+        while let Ok(order) = orders.try_recv() {
+            match order {
+                Order::Stop(action) => asked.stop = Some(action),
+                Order::Adjust(action, origin) => asked.adjust = Some((action, origin)),
+                _ => {}
             }
         }
-    };
-    let exit = context.end(&shim, record).await;
-    orders.close();
-    while let Ok(order) = orders.try_recv() {
-        match order {
-            Order::Stop(action) => asked.stop = Some(action),
-            Order::Adjust(action, _) => asked.adjust = Some(action),
-            _ => {}
+        self.bury(record, exited, asked).await;
+    }
+
+    async fn await_death(&self, shim: &Shim) {
+        if timeout(PATIENCE, shim.died()).await.is_err() {
+            shim.kill();
+            shim.died().await;
         }
     }
-    if let Some(action) = asked.adjust {
-        // There is nothing left to change; what follows goes by the new spec.
-        context.send(Event::Finished(action, Outcome::Adjusted(Ok(()))));
-    }
-    context.send(match asked.stop {
-        Some(action) => Event::Finished(action, Outcome::Stopped(Ok(exit))),
-        None => {
-            let (pod, incarnation) = (context.pod.clone(), context.incarnation);
-            Event::RunEnded { pod, incarnation, exit }
+
+    /// Removes what is left of a run whose shim is dead, and reports its end.
+    async fn bury(self, record: Option<RunRecord>, exited: Option<ExitRecord>, asked: Asked) {
+        let ended = self.end(record.as_ref(), exited);
+        let turn = self.directories.turn(&self.pod).await;
+        match (&record, asked.stop) {
+            (Some(record), None) => self.settle(record, &ended).await,
+            // Nothing is to follow from it.
+            _ => self.clear().await,
         }
-    });
+        drop(turn);
+        if let Some((action, _)) = asked.adjust {
+            // There is nothing left to change; what follows goes by the new spec.
+            self.send(Event::Finished(action, Outcome::Adjusted(Ok(()))));
+        }
+        self.send(match asked.stop {
+            Some(action) => Event::Finished(action, Outcome::Stopped(Ok(ended.exit))),
+            None => {
+                let (pod, incarnation) = (self.pod.clone(), self.incarnation);
+                Event::RunEnded { pod, incarnation, ended }
+            }
+        });
+    }
+
+    /// How it ended: by the shim's word, or what it has put on record.
+    fn end(&self, record: Option<&RunRecord>, exited: Option<ExitRecord>) -> Ended {
+        let exited = exited.or_else(|| match tank_shim::record::read(&self.dir()) {
+            Ok(Some(FromShim::Exited(exited))) => Some(exited),
+            _ => None,
+        });
+        let is_own = |exited: &ExitRecord| exited.incarnation == self.incarnation.0;
+        match exited.filter(|exited| record.is_none() || is_own(exited)) {
+            Some(exited) => end::of_record(&self.pod, exited).0,
+            None => Ended::new(end::killed(&self.pod), clock::now()),
+        }
+    }
 }
 
 async fn instant(at: Option<Instant>) {
@@ -193,16 +285,69 @@ async fn instant(at: Option<Instant>) {
 
 /// The beginning.
 impl Context {
-    async fn launch(&self, spec: &PodSpec, orders: &mut Orders) -> Result<(Shim, Launch), Failure> {
+    fn record_of(&self, origin: Arc<Origin>) -> RunRecord {
+        let boot_id = self.surroundings.boot_id.clone();
+        let (incarnation, started_at) = (self.incarnation, None);
+        RunRecord { boot_id, incarnation, origin, started_at, is_adjusting: false }
+    }
+
+    /// Says that the run has begun, and puts on record when.
+    fn report_start(&self, action: ActionId, started: Started, record: &mut RunRecord) {
+        record.started_at = Some(started.at);
+        self.send(Event::Finished(action, Outcome::Started(Ok(started))));
+        self.put_on_record(record);
+    }
+
+    /// What cannot be put on record now is taken from what is, later.
+    fn put_on_record(&self, record: &RunRecord) {
+        if let Err(error) = record.write(&self.dir()) {
+            tracing::warn!(pod = %self.pod, %error, "a run cannot be put on record");
+        }
+    }
+
+    /// Says that the run has not begun, when nothing of it is left.
+    async fn give_up(
+        &self,
+        action: ActionId,
+        unlaunched: Unlaunched,
+        record: &RunRecord,
+        mut orders: Orders,
+        turn: OwnedMutexGuard<()>,
+    ) {
+        let Unlaunched { failure, cause } = unlaunched;
+        match cause {
+            EndCause::Request => self.clear().await,
+            _ => {
+                let exit = Exit::Failed(failure.clone());
+                self.settle(record, &Ended { exit, at: clock::now(), cause }).await;
+            }
+        }
+        drop(turn);
+        // Closed before the outcome is sent: the name is free from then on.
+        orders.close();
+        let error = StartError { failure, is_download: cause == EndCause::Download };
+        self.send(Event::Finished(action, Outcome::Started(Err(error))));
+    }
+
+    async fn launch(
+        &self,
+        record: &RunRecord,
+        orders: &mut Orders,
+    ) -> Result<(Shim, Launch), Unlaunched> {
+        let spec = &record.origin.spec;
+        self.make_way().await?;
         let mut request = tokio::select! {
             request = launch::request(&self.surroundings, &self.filters, spec, self.incarnation) => request?,
             () = cancelled(orders) => return Err(self.cancelled()),
         };
         request.user_namespace = self.users_of(spec)?;
         self.make_volumes(spec, &request, orders).await?;
-        let mut shim = self.spawn_in_turn().await?;
+        let mut shim = self.spawn_in_turn(record).await?;
+        // A shim that dies at once breaks the pipe before it is read: its end,
+        // not the broken pipe, is the news.
+        let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
         let launched = tokio::select! {
-            launched = self.ask(&mut shim, spec, request) => launched,
+            launched = self.hear(&mut shim, spec) => launched,
             () = cancelled(orders) => {
                 self.call_off(&mut shim, orders).await;
                 Err(self.cancelled())
@@ -212,6 +357,36 @@ impl Context {
             shim.kill();
         }
         Ok((shim, launched?))
+    }
+
+    /// Goes on from where a run of another program is.
+    async fn adopt(
+        &self,
+        shim: &mut Shim,
+        record: &RunRecord,
+        orders: &mut Orders,
+    ) -> Result<Launch, Unlaunched> {
+        let launched = tokio::select! {
+            launched = self.hear(shim, &record.origin.spec) => launched,
+            () = cancelled(orders) => {
+                self.call_off(shim, orders).await;
+                return Err(self.cancelled());
+            }
+        };
+        match (launched, record.started_at) {
+            // It had begun: this is no failed start, but its end.
+            (Err(_), Some(at)) => Ok(Launch { started: Started::new(at, None), ended: None }),
+            (launched, _) => launched,
+        }
+    }
+
+    /// Ends what is left of a pod's earlier runs, and nobody has taken over.
+    async fn make_way(&self) -> Result<(), Failure> {
+        let left = leftover::make_way(&self.surroundings, &self.pod).await;
+        left.map_err(|error| {
+            let what = format!("remove what is left of another run: {}", os_words(&error));
+            self.failure("clear", what).at(Place::Path, self.dir().display())
+        })
     }
 
     /// A range of users for a pod that has its own.
@@ -252,7 +427,7 @@ impl Context {
         spec: &PodSpec,
         request: &shim_protocol::Launch,
         orders: &mut Orders,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Unlaunched> {
         let wanted = volumes::wanted(&self.surroundings.data_dir, spec, request);
         if wanted.is_empty() {
             return Ok(());
@@ -274,8 +449,8 @@ impl Context {
                 format!("{} {}: {}", fault.operation, fault.path.display(), os_words(&fault.error));
             let failure = self.failure("make_volume", what).at(Place::Path, fault.path.display());
             match fault.error.raw_os_error() {
-                Some(errno) => failure.at(Place::Errno, errno),
-                None => failure,
+                Some(errno) => failure.at(Place::Errno, errno).into(),
+                None => failure.into(),
             }
         })
     }
@@ -283,15 +458,15 @@ impl Context {
     /// Spawns a shim on the loop's thread, which takes up to a millisecond: one
     /// for each turn of the loop, so that however many pods start at once, a
     /// client waits for one of them and not for all.
-    async fn spawn_in_turn(&self) -> Result<Shim, Failure> {
+    async fn spawn_in_turn(&self, record: &RunRecord) -> Result<Shim, Failure> {
         let _turn = self.turns.acquire().await.expect("turns are never closed");
-        let spawned = self.spawn_shim();
+        let spawned = self.spawn_shim(record);
         // Comes back only after the loop has looked for what else there is.
         tokio::task::yield_now().await;
         spawned
     }
 
-    fn spawn_shim(&self) -> Result<Shim, Failure> {
+    fn spawn_shim(&self, record: &RunRecord) -> Result<Shim, Failure> {
         let surroundings = &self.surroundings;
         let failed = |operation: &str, path: &Path, error: &io::Error| {
             let what = format!("{operation} {}: {}", path.display(), os_words(error));
@@ -300,89 +475,84 @@ impl Context {
         let (dir, logs) = (self.dir(), launch::log_dir(surroundings, &self.pod));
         std::fs::create_dir_all(&logs).map_err(|error| failed("create", &logs, &error))?;
         let lock = run_dir::create(&dir).map_err(|error| failed("create", &dir, &error))?;
+        // Before the end of the last run is gone: one or the other is on record.
+        let recorded = record.write(&dir).and_then(|()| run_record::remove_end_and_others(&dir));
+        recorded.map_err(|error| failed("write", &dir, &error))?;
         self.ranges.note(&self.pod, &dir).map_err(|error| failed("write", &dir, &error))?;
         let shim = Shim::spawn(&surroundings.shim, &dir, lock)
             .map_err(|error| failed("spawn", surroundings.shim.path(), &error))?;
-        leftover::record(&dir, shim.pid()).map_err(|error| failed("write", &dir, &error))?;
+        leftover::record_process(&dir, shim.pid())
+            .map_err(|error| failed("write", &dir, &error))?;
         Ok(shim)
     }
 
-    /// Asks for the launch and waits for its answer behind the greeting.
-    async fn ask(
-        &self,
-        shim: &mut Shim,
-        spec: &PodSpec,
-        request: shim_protocol::Launch,
-    ) -> Result<Launch, Failure> {
-        // A shim that dies at once breaks the pipe before it is read: its end,
-        // not the broken pipe, is the news.
-        let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
+    /// Waits until the shim says what has become of the launch.
+    async fn hear(&self, shim: &mut Shim, spec: &PodSpec) -> Result<Launch, Unlaunched> {
         loop {
             match shim.recv().await {
+                Ok(Some(FromShim::Hello(hello))) => {
+                    // Who has it from here on is its shim, and not who made that.
+                    if let Err(error) = leftover::record_process(&self.dir(), hello.pid) {
+                        tracing::warn!(pod = %self.pod, %error, "a shim cannot be put on record");
+                    }
+                    if let Some(started) = started_by_greeting(&hello) {
+                        return Ok(Launch { started, ended: None });
+                    }
+                }
                 Ok(Some(
-                    FromShim::Hello(_)
-                    | FromShim::Adjusted(_)
-                    | FromShim::Stopping(_)
-                    | FromShim::PreStopFailed(_),
+                    FromShim::Adjusted(_) | FromShim::Stopping(_) | FromShim::PreStopFailed(_),
                 )) => {}
                 Ok(Some(FromShim::Launched(launched))) => {
-                    return Ok(Launch { started: started_of(&launched), ended: None });
+                    let started = started_of(launched.at_ms, &launched.containers);
+                    return Ok(Launch { started, ended: None });
                 }
                 Ok(Some(FromShim::Failed(failure))) => {
-                    let field = launch::field_of(spec, &failure);
-                    let failure = self.launch_failure(failure);
-                    return Err(match field {
-                        Some(field) => failure.at(Place::Field, field),
-                        None => failure,
-                    });
+                    return Err(end::launch_failure(&self.pod, spec, failure).into());
                 }
                 // It did run, and for as long as it wanted to.
-                Ok(Some(FromShim::Exited(record))) if record.role == Role::Main => {
-                    return Ok(Launch { started: Started::new(None), ended: Some(record) });
+                Ok(Some(FromShim::Exited(record))) if !end::is_early(&record) => {
+                    let at = record.launched_at_ms.unwrap_or(record.ended_at_ms);
+                    let started = Started::new(Millis(at), None);
+                    return Ok(Launch { started, ended: Some(record) });
                 }
-                Ok(Some(FromShim::Exited(record))) => return Err(self.ended_early(&record)),
-                Ok(None) => {
-                    let what = "the shim ended before the workload was exec'd";
-                    return Err(self.failure("shim", what));
+                Ok(Some(FromShim::Exited(record))) => {
+                    return Err(end::ended_early(&self.pod, &record).into());
                 }
+                Ok(None) => return self.ended_unheard(spec),
                 Err(error) => {
                     let what = format!("read from the shim: {}", os_words(&error));
-                    return Err(self.failure("shim", what));
+                    return Err(self.failure("shim", what).into());
                 }
             }
         }
     }
 
+    /// What a shim that says no more has put on record before.
+    fn ended_unheard(&self, spec: &PodSpec) -> Result<Launch, Unlaunched> {
+        match tank_shim::record::read(&self.dir()) {
+            Ok(Some(FromShim::Exited(record)))
+                if record.incarnation == self.incarnation.0 && !end::is_early(&record) =>
+            {
+                let at = record.launched_at_ms.unwrap_or(record.ended_at_ms);
+                Ok(Launch { started: Started::new(Millis(at), None), ended: Some(record) })
+            }
+            Ok(Some(FromShim::Failed(failure))) => {
+                Err(end::launch_failure(&self.pod, spec, failure).into())
+            }
+            _ => {
+                let what = "the shim ended before the workload was exec'd";
+                Err(self.failure("shim", what).into())
+            }
+        }
+    }
+
     fn failure(&self, step: &str, what: impl Into<String>) -> Failure {
-        Failure::new(Code::StartFailed, what).at(Place::Pod, &self.pod).at(Place::Step, step)
+        end::start_failure(&self.pod, step, what)
     }
 
-    /// One container is over before all are there.
-    fn ended_early(&self, record: &ExitRecord) -> Failure {
-        let ended = exit_in_words(record.exit);
-        let what = format!("container {} {ended} before the pod was there", record.container);
-        self.failure("launch", what).at(Place::Container, &record.container)
-    }
-
-    fn cancelled(&self) -> Failure {
-        self.failure("cancel", "the start was cancelled")
-    }
-
-    fn launch_failure(&self, failure: shim_protocol::Failure) -> Failure {
-        let hint = hint::of(failure.step, failure.errno).map(str::to_owned);
-        let told = self
-            .failure(&step_name(failure.step), failure.message)
-            .at(Place::Path, path_of(failure.step, &failure.object));
-        let told = match failure.errno {
-            // Another program failed, for reasons of its own.
-            0 => told,
-            errno => told.at(Place::Errno, errno),
-        };
-        let told = match failure.container {
-            Some(container) => told.at(Place::Container, container),
-            None => told,
-        };
-        Failure { hint, ..told }
+    fn cancelled(&self) -> Unlaunched {
+        let failure = self.failure("cancel", "the start was cancelled");
+        Unlaunched { failure, cause: EndCause::Request }
     }
 }
 
@@ -401,7 +571,9 @@ async fn cancelled(orders: &mut Orders) {
     loop {
         match orders.recv().await {
             Some(Order::Cancel | Order::Kill | Order::Stop(_)) => return,
-            Some(Order::Adjust(..)) => unreachable!("the core adjusts only what has started"),
+            Some(Order::Adjust(..) | Order::Adopt(_) | Order::SeeThrough) => {
+                unreachable!("the core adjusts and adopts only what has started")
+            }
             Some(Order::RunUntil(_, told)) => drop(told),
             // The loop has ended; who comes next finds the run directory.
             None => std::future::pending().await,
@@ -422,13 +594,22 @@ async fn killed(orders: &mut Orders) {
 
 /// The life and the end.
 impl Context {
-    async fn carry_out(&self, order: Order, shim: &mut Shim, asked: &mut Asked) {
+    async fn carry_out(
+        &self,
+        order: Order,
+        shim: &mut Shim,
+        asked: &mut Asked,
+        record: Option<&mut RunRecord>,
+    ) {
         let message = match order {
             Order::Stop(action) => {
                 asked.stop = Some(action);
                 ToShim::Stop(shim_protocol::Stop { asked_at_ms: clock::now().0 })
             }
-            Order::Adjust(action, spec) => return self.adjust(action, &spec, shim, asked).await,
+            Order::Adjust(action, origin) => {
+                return self.adjust(action, origin, shim, asked, record).await;
+            }
+            Order::Adopt(_) | Order::SeeThrough => unreachable!("a run is taken over once"),
             Order::Kill | Order::Cancel => {
                 asked.is_kill = true;
                 ToShim::Kill
@@ -445,10 +626,21 @@ impl Context {
         let _ = shim.send(&message).await;
     }
 
-    async fn adjust(&self, action: ActionId, spec: &PodSpec, shim: &mut Shim, asked: &mut Asked) {
-        match launch::adjust(&self.surroundings, spec) {
+    async fn adjust(
+        &self,
+        action: ActionId,
+        origin: Arc<Origin>,
+        shim: &mut Shim,
+        asked: &mut Asked,
+        record: Option<&mut RunRecord>,
+    ) {
+        if let Some(record) = record {
+            record.is_adjusting = true;
+            self.put_on_record(record);
+        }
+        match launch::adjust(&self.surroundings, &origin.spec) {
             Ok(adjust) => {
-                asked.adjust = Some(action);
+                asked.adjust = Some((action, origin));
                 asked.adjust_by = Some(Instant::now() + PATIENCE);
                 let _ = shim.send(&ToShim::Adjust(adjust)).await;
             }
@@ -464,10 +656,20 @@ impl Context {
         tracing::warn!(pod = %self.pod, container, "pre_stop: {message}");
     }
 
-    fn shim_adjusted(&self, failure: Option<shim_protocol::Failure>, asked: &mut Asked) {
-        let Some(action) = asked.adjust.take() else { return };
+    fn shim_adjusted(
+        &self,
+        failure: Option<shim_protocol::Failure>,
+        asked: &mut Asked,
+        record: Option<&mut RunRecord>,
+    ) {
+        let Some((action, origin)) = asked.adjust.take() else { return };
         asked.adjust_by = None;
-        self.adjusted(action, failure.map_or(Ok(()), |failure| Err(self.launch_failure(failure))));
+        let failure = failure.map(|failure| end::shim_failure(&self.pod, failure));
+        if let (None, Some(record)) = (&failure, record) {
+            (record.origin, record.is_adjusting) = (origin, false);
+            self.put_on_record(record);
+        }
+        self.adjusted(action, failure.map_or(Ok(()), Err));
     }
 
     fn adjusted(&self, action: ActionId, result: Result<(), Failure>) {
@@ -477,35 +679,56 @@ impl Context {
         self.send(Event::Finished(action, Outcome::Adjusted(result)));
     }
 
-    /// Waits until nothing of the run is left, and says how it ended.
-    async fn end(&self, shim: &Shim, record: Option<ExitRecord>) -> Exit {
-        if timeout(PATIENCE, shim.died()).await.is_err() {
-            shim.kill();
-            shim.died().await;
-        }
-        let record = record.or_else(|| self.record());
-        self.clear().await;
-        record.map(exit_of).unwrap_or_else(|| {
-            let what = "the shim was killed, and its containers with it";
-            Exit::Failed(Failure::new(Code::Lost, what).at(Place::Pod, &self.pod))
-        })
-    }
-
-    fn record(&self) -> Option<ExitRecord> {
-        let record = tank_shim::record::read(&self.dir()).ok().flatten()?;
-        (record.incarnation == self.incarnation.0).then_some(record)
-    }
-
     /// Removes whatever is left of the run, shim included, and returns only
     /// when nothing is: a process that the kernel cannot kill now (in
     /// uninterruptible sleep) is still the pod's live run.
     async fn clear(&self) {
-        let dir = self.dir();
-        while let Err(error) = leftover::clear(&self.surroundings, &self.pod, &dir).await {
-            tracing::warn!(pod = %self.pod, %error, "what is left of a run cannot be removed yet");
-            sleep(CLEAR_AGAIN).await;
+        while let Err(error) = leftover::clear(&self.surroundings, &self.pod).await {
+            self.wait_after(&error).await;
         }
         self.ranges.release(&self.pod);
+        self.directories.forget(&self.pod);
+    }
+
+    /// The same, but for what is on record of it.
+    async fn settle(&self, record: &RunRecord, ended: &Ended) {
+        while let Err(error) = leftover::settle(&self.surroundings, &self.pod, record, ended).await
+        {
+            self.wait_after(&error).await;
+        }
+        self.ranges.release(&self.pod);
+    }
+
+    /// Removes what is on record of a run that is over.
+    pub(super) async fn forget(&self) {
+        let _turn = self.directories.turn(&self.pod).await;
+        let record = RunRecord::read(&self.dir()).ok().flatten();
+        // Another may have begun in its place.
+        if record.is_some_and(|record| record.incarnation == self.incarnation) {
+            self.clear().await;
+        }
+    }
+
+    /// The same, for a run that the loop has asked to be stopped.
+    pub(super) async fn stop_ended(&self, action: ActionId, exit: Exit) {
+        let turn = self.directories.turn(&self.pod).await;
+        self.clear().await;
+        drop(turn);
+        self.send(Event::Finished(action, Outcome::Stopped(Ok(exit))));
+    }
+
+    /// Removes all that a deleted pod has left but its volumes.
+    pub(super) async fn remove(&self, action: ActionId) {
+        let turn = self.directories.turn(&self.pod).await;
+        run_dir::remove_tree(launch::log_dir(&self.surroundings, &self.pod)).await;
+        self.clear().await;
+        drop(turn);
+        self.send(Event::Finished(action, Outcome::Removed));
+    }
+
+    async fn wait_after(&self, error: &io::Error) {
+        tracing::warn!(pod = %self.pod, %error, "what is left of a run cannot be removed yet");
+        sleep(CLEAR_AGAIN).await;
     }
 
     fn dir(&self) -> PathBuf {
@@ -518,47 +741,26 @@ impl Context {
     }
 }
 
-/// A limit is named with its value, which is no part of the path.
-fn path_of(step: shim_protocol::Step, object: &str) -> &str {
-    match object.rsplit_once(" = ") {
-        Some((path, _value)) if step == shim_protocol::Step::WriteCgroupLimit => path,
-        _ => object,
+impl Live {
+    /// What it is known to have begun with.
+    pub(super) fn started(&self) -> Option<Started> {
+        self.hello.as_ref().and_then(started_by_greeting)
     }
 }
 
-/// The step's name on the wire.
-fn step_name(step: shim_protocol::Step) -> String {
-    let term = erlang_term_format::to_term(&step).ok();
-    term.and_then(|term| term.as_atom().map(str::to_owned)).unwrap_or_default()
+/// What a greeting says of a run that has been launched.
+fn started_by_greeting(hello: &Hello) -> Option<Started> {
+    let State::Running(run) = &hello.state else { return None };
+    Some(started_of(run.launched_at_ms, &run.containers))
 }
 
-/// Of several containers, it says which.
-fn exit_of(record: ExitRecord) -> Exit {
-    let exit = match record.exit {
-        shim_protocol::Exit::Exited(code) => Exit::Exited(code),
-        shim_protocol::Exit::Signaled(signal) => Exit::Signaled(signal),
-        shim_protocol::Exit::OutOfMemory => Exit::OutOfMemory,
-    };
-    match Name::new(&record.container).filter(|_| !record.is_alone) {
-        Some(container) => Exit::InContainer(container, Box::new(exit)),
-        None => exit,
-    }
-}
-
-fn exit_in_words(exit: shim_protocol::Exit) -> String {
-    match exit {
-        shim_protocol::Exit::Exited(code) => format!("exited with status {code}"),
-        shim_protocol::Exit::Signaled(signal) => format!("was ended by signal {signal}"),
-        shim_protocol::Exit::OutOfMemory => "was killed by the kernel, out of memory,".to_owned(),
-    }
-}
-
-fn started_of(launched: &Launched) -> Started {
+fn started_of(at_ms: u64, containers: &[RunningContainer]) -> Started {
     let pid = |running: &RunningContainer| Some((Name::new(&running.name)?, running.host_pid));
-    let host_pid = launched.containers.iter().find(|each| each.role == Role::Main);
-    let pids = || launched.containers.iter().filter_map(pid).collect();
+    let host_pid = containers.iter().find(|each| each.role == Role::Main);
+    let pids = || containers.iter().filter_map(pid).collect();
     Started {
+        at: Millis(at_ms),
         host_pid: host_pid.map(|first| first.host_pid),
-        containers: (launched.containers.len() > 1).then(|| Arc::new(pids())),
+        containers: (containers.len() > 1).then(|| Arc::new(pids())),
     }
 }

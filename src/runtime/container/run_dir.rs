@@ -30,6 +30,14 @@ pub(super) fn open(dir: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(dir, flags, Mode::empty())?)
 }
 
+/// The same, where there is one.
+pub(super) fn open_if_there(dir: &Path) -> io::Result<Option<OwnedFd>> {
+    match open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// Locks an open run directory: `Ok(false)` when a shim that lives holds it.
 pub(super) fn try_lock(dir: &OwnedFd) -> io::Result<bool> {
     match flock(dir, FlockOperation::NonBlockingLockExclusive) {

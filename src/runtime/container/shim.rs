@@ -9,10 +9,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use erlang_term_format::{Term, decode, from_slice};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::Program;
 use tank_shim::frame::{Decoder, encode};
-use tank_shim::protocol::{FromShim, SOCKET_FILE, ToShim};
+use tank_shim::protocol::{FromShim, PROTOCOL, PROTOCOL_MIN, SOCKET_FILE, ToShim};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -26,6 +27,17 @@ pub(super) struct Shim {
     decoder: Decoder,
     process: AsyncFd<OwnedFd>,
     pid: Pid,
+    /// Whether the kernel has said whose pid that is, and not only the shim.
+    is_known: bool,
+}
+
+/// What a shim has said.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// A message of the protocol.
+    Message(FromShim),
+    /// The greeting of one that speaks other versions alone, in words.
+    Foreign(String),
 }
 
 impl Shim {
@@ -34,7 +46,7 @@ impl Shim {
     pub(super) fn spawn(program: &Program, dir: &Path, lock: OwnedFd) -> io::Result<Self> {
         let (control, maker) = tank_shim::spawn::start(program.command(), dir, lock)?;
         control.set_nonblocking(true)?;
-        Self::new(UnixStream::from_std(control)?, Pid::from_child(&maker))
+        Self::new(UnixStream::from_std(control)?, Pid::from_child(&maker), false)
     }
 
     /// Connects to a shim that somebody else has started. The directory's
@@ -45,12 +57,12 @@ impl Shim {
         // The listener's pid is known to the kernel, whatever the shim says.
         let pid = control.peer_cred()?.pid().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the shim is in a foreign pid namespace"))?;
-        Self::new(control, pid)
+        Self::new(control, pid, true)
     }
 
-    fn new(control: UnixStream, pid: Pid) -> io::Result<Self> {
+    fn new(control: UnixStream, pid: Pid, is_known: bool) -> io::Result<Self> {
         let process = register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-        Ok(Self { control, decoder: Decoder::default(), process, pid })
+        Ok(Self { control, decoder: Decoder::default(), process, pid, is_known })
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -63,14 +75,25 @@ impl Shim {
     }
 
     /// The shim's next message, `None` when the connection is over. Losing a
-    /// race against another future loses no message.
+    /// race against another future loses no message. One that this program does not
+    /// know is none: a newer shim may say more, and nothing depends on it.
     pub(super) async fn recv(&mut self) -> io::Result<Option<FromShim>> {
         loop {
-            if let Some(message) = self.decoder.decode().map_err(io::Error::other)? {
-                if let FromShim::Hello(hello) = &message {
-                    self.greeted_by(hello.pid)?;
+            match self.hear().await? {
+                Some(Word::Message(message)) => return Ok(Some(message)),
+                Some(Word::Foreign(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The same, with the greeting of one that cannot be spoken with.
+    pub(super) async fn hear(&mut self) -> io::Result<Option<Word>> {
+        loop {
+            while let Some(term) = self.decoder.next_term().map_err(io::Error::other)? {
+                if let Some(word) = self.read(&term)? {
+                    return Ok(Some(word));
                 }
-                return Ok(Some(message));
             }
             let mut chunk = [0; 4096];
             match self.control.read(&mut chunk).await {
@@ -82,8 +105,31 @@ impl Shim {
         }
     }
 
+    fn read(&mut self, bytes: &[u8]) -> io::Result<Option<Word>> {
+        match from_slice(bytes) {
+            Ok(FromShim::Hello(hello)) => {
+                let oldest = hello.protocol_min.unwrap_or(hello.protocol);
+                if let Some(versions) = foreign_versions(hello.protocol.into(), oldest.into()) {
+                    return Ok(Some(Word::Foreign(versions)));
+                }
+                self.greeted_by(hello.pid)?;
+                Ok(Some(Word::Message(FromShim::Hello(hello))))
+            }
+            Ok(message) => Ok(Some(Word::Message(message))),
+            Err(error) => {
+                let term = decode(bytes).map_err(io::Error::other)?;
+                tracing::debug!(%error, "a word of a shim's that is not known");
+                Ok(foreign_greeting(&term).map(Word::Foreign))
+            }
+        }
+    }
+
     fn greeted_by(&mut self, pid: i32) -> io::Result<()> {
         let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("the shim has no pid"))?;
+        if pid != self.pid && self.is_known {
+            let what = format!("pid {} listens, and says that it is {pid}", self.pid());
+            return Err(io::Error::other(what));
+        }
         if pid != self.pid {
             self.process = register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
             self.pid = pid;
@@ -107,5 +153,42 @@ impl Shim {
         // A pidfd is readable once its process has ended (pidfd_open(2)); one
         // that cannot be polled is the run directory's lock to judge.
         let _ = self.process.readable().await;
+    }
+}
+
+/// The versions of a greeting that cannot be read, which has their numbers whatever
+/// else it has, when this program speaks none of them.
+fn foreign_greeting(term: &Term<'_>) -> Option<String> {
+    let [tag, hello] = term.as_tuple()? else { return None };
+    let number = |key: &str| hello.get(key).and_then(Term::as_u64);
+    let newest = number("protocol").filter(|_| tag.is_atom("hello"))?;
+    foreign_versions(newest, number("protocol_min").unwrap_or(newest))
+}
+
+/// These versions in words, when this program speaks none of them.
+fn foreign_versions(newest: u64, oldest: u64) -> Option<String> {
+    let is_spoken = oldest <= u64::from(PROTOCOL) && newest >= u64::from(PROTOCOL_MIN);
+    let range = || match oldest == newest {
+        true => newest.to_string(),
+        false => format!("{oldest} to {newest}"),
+    };
+    (!is_spoken).then(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use erlang_term_format::text;
+
+    use super::*;
+
+    #[test]
+    fn versions_meet_where_they_overlap() {
+        let foreign = |hello: &str| foreign_greeting(&text::parse(hello).unwrap());
+        assert_eq!(foreign("{hello, #{protocol => 1, pid => 2, state => idle}}"), None);
+        assert_eq!(foreign("{hello, #{protocol => 9, protocol_min => 1}}"), None);
+        assert_eq!(foreign("{hello, #{protocol => 9}}").as_deref(), Some("9"));
+        let newer = foreign("{hello, #{protocol => 9, protocol_min => 2, state => {new, nil}}}");
+        assert_eq!(newer.as_deref(), Some("2 to 9"));
+        assert_eq!(foreign("{launched, #{protocol => 9}}"), None);
     }
 }

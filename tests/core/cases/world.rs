@@ -2,14 +2,16 @@
 //! that the core asked for and a line of the case has not finished yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Write};
 use tank::core::event::{
-    ActionId, Event, Incarnation, Observation, ObservedRun, Outcome, Request, StartError, Started,
-    Ticket, Verdict,
+    ActionId, EndCause, Ended, Event, Incarnation, Observation, ObservedRun, Outcome, Request,
+    StartError, Started, Ticket, Verdict,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
+use tank::core::spec::Name;
 use tank::core::status::Exit;
 use tank::core::time::Millis;
 
@@ -17,6 +19,7 @@ use crate::store::Store;
 use crate::{fixtures, text};
 
 pub(crate) struct World {
+    config: Config,
     core: Reconciler,
     now: u64,
     said: Vec<String>,
@@ -26,6 +29,8 @@ pub(crate) struct World {
     is_observed_by_hand: bool,
     store: Store,
     runs: BTreeMap<Incarnation, ObservedRun>,
+    /// What is on record of runs that are over.
+    records: BTreeMap<Name, ObservedRun>,
 }
 
 impl World {
@@ -46,6 +51,7 @@ impl World {
             }
         }
         let mut world = Self {
+            config,
             core: Reconciler::new(config, Millis(0)),
             now: 0,
             said: Vec::new(),
@@ -55,6 +61,7 @@ impl World {
             is_observed_by_hand,
             store: Store::default(),
             runs: BTreeMap::new(),
+            records: BTreeMap::new(),
         };
         world.listen();
         world
@@ -118,6 +125,11 @@ impl World {
                 let failure = failure(Code::ImageUnavailable);
                 self.started(pod, Err(StartError { failure, is_download: true }));
             }
+            ["adopted", pod] => self.adopted(pod, Ok(())),
+            ["adopting", pod, "failed"] => {
+                let failure = failure(Code::StartFailed);
+                self.adopted(pod, Err(StartError { failure, is_download: false }));
+            }
             ["stopped", pod] => self.stopped(pod, Ok(Exit::Signaled(15))),
             ["stopped", pod, kind, number] => self.stopped(pod, Ok(text::exit(kind, number))),
             ["stopping", pod, "failed"] => self.stopped(pod, Err(failure(Code::RuntimeFailed))),
@@ -150,9 +162,13 @@ impl World {
                 self.runs.remove(&run);
             }
             [pod, kind, number, "unnoticed"] => {
-                let (run, exit) = (self.run_of(pod), text::exit(kind, number));
-                self.runs.get_mut(&run).expect("a run").ended = Some(exit);
+                self.ended_unnoticed(pod, text::exit(kind, number), EndCause::Itself);
             }
+            [pod, kind, number, "on", "request", "unnoticed"] => {
+                self.ended_unnoticed(pod, text::exit(kind, number), EndCause::Request);
+            }
+            ["the", "program", "is", "killed"] => self.kill_program(),
+            ["the", "program", "starts"] => self.start_program(),
             [pod, "runs", "stray", run] => self.stray(pod, text::incarnation(run)),
             [pod, kind @ ("exited" | "signaled"), number] => {
                 let run = self.run_of(pod);
@@ -178,6 +194,10 @@ impl World {
             match command {
                 Command::Act(_, Action::Observe { .. }) if !self.is_observed_by_hand => {}
                 _ => self.said.push(said),
+            }
+            if let Command::Forget(pod, run) = &command {
+                self.runs.remove(run);
+                self.records.remove(pod);
             }
             if let Command::Act(id, action) = command {
                 is_observing |= matches!(action, Action::Observe { .. });
@@ -238,18 +258,24 @@ impl World {
     fn started(&mut self, pod: &str, result: Result<(), StartError>) {
         let id = self.start_of(pod, result.is_ok());
         let host_pid = self.runs.keys().next_back().map(|run| 1000 + run.0 as i32);
-        let result = result.map(|()| Started::new(host_pid));
+        let result = result.map(|()| Started::new(Millis(self.now), host_pid));
         self.finish(id, Outcome::Started(result));
     }
 
     fn start_of(&mut self, pod: &str, is_launched: bool) -> ActionId {
         let is_start = |action: &Action| matches!(action, Action::Start { pod: started, .. } if started.as_str() == pod);
         let found = self.pending.iter().find(|(_, action)| is_start(action));
-        let Some((_, Action::Start { pod, incarnation, .. })) = found else {
+        let Some((_, Action::Start { pod, incarnation, origin })) = found else {
             panic!("no start of {pod} is in flight")
         };
         if is_launched {
-            let run = ObservedRun { pod: pod.clone(), incarnation: *incarnation, ended: None };
+            let run = ObservedRun {
+                origin: Some(Arc::clone(origin)),
+                started_at: Some(Millis(self.now)),
+                ..ObservedRun::live(pod.clone(), *incarnation)
+            };
+            self.records.remove(pod);
+            self.runs.retain(|_, earlier| earlier.pod != *pod || earlier.ended.is_none());
             self.runs.insert(*incarnation, run);
         }
         self.take(is_start)
@@ -276,13 +302,45 @@ impl World {
     }
 
     fn ended(&mut self, pod: &str, incarnation: Incarnation, exit: Exit) {
-        self.runs.remove(&incarnation);
-        self.tell(Event::RunEnded { pod: fixtures::name(pod), incarnation, exit });
+        let (pod, ended) = (fixtures::name(pod), Ended::new(exit, Millis(self.now)));
+        if let Some(run) = self.runs.remove(&incarnation) {
+            let run = ObservedRun { ended: Some(ended.clone()), ..run };
+            self.records.insert(pod.clone(), run);
+        }
+        self.tell(Event::RunEnded { pod, incarnation, ended });
     }
 
     fn stray(&mut self, pod: &str, incarnation: Incarnation) {
-        let run = ObservedRun { pod: fixtures::name(pod), incarnation, ended: None };
-        self.runs.insert(incarnation, run);
+        self.runs.insert(incarnation, ObservedRun::live(fixtures::name(pod), incarnation));
+    }
+
+    fn ended_unnoticed(&mut self, pod: &str, exit: Exit, cause: EndCause) {
+        let (run, at) = (self.run_of(pod), Millis(self.now));
+        self.runs.get_mut(&run).expect("a run").ended = Some(Ended { exit, at, cause });
+    }
+
+    /// Nothing that was under way goes on.
+    fn kill_program(&mut self) {
+        self.pending.clear();
+        self.finished.clear();
+        self.asked.clear();
+    }
+
+    fn start_program(&mut self) {
+        let recorded = std::mem::take(&mut self.records).into_values();
+        self.runs.extend(recorded.map(|run| (run.incarnation, run)));
+        self.core = Reconciler::new(self.config, Millis(self.now));
+        self.listen();
+    }
+
+    fn adopted(&mut self, pod: &str, result: Result<(), StartError>) {
+        let run = self.run_of(pod);
+        let at = self.runs[&run].started_at.unwrap_or(Millis(self.now));
+        let started = Started::new(at, i32::try_from(1000 + run.0).ok());
+        let id = self.take(|action| {
+            matches!(action, Action::Adopt { pod: adopted, .. } if adopted.as_str() == pod)
+        });
+        self.finish(id, Outcome::Started(result.map(|()| started)));
     }
 
     fn run_of(&self, pod: &str) -> Incarnation {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Notice, Reply, Response, Write};
 use tank::core::event::{
-    ActionId, DesiredChange, Event, Incarnation, Outcome, Request, Revision, Ticket,
+    ActionId, DesiredChange, EndCause, Ended, Event, Incarnation, Outcome, Request, Revision,
+    Ticket,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::Config;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
 use tank::core::status::{Exit, PodStatus, Status};
 
-use super::runs::Runs;
+use super::runs::{Run, Runs};
 use crate::store::Store;
 
 /// The world behind the core.
@@ -36,6 +37,8 @@ pub(crate) struct Judge {
     asked: BTreeMap<Ticket, Request>,
     syncs: BTreeMap<Ticket, Sync>,
     shutdown: Option<bool>,
+    /// Runs that were asked to stop.
+    stopped: BTreeSet<Incarnation>,
     /// Runs that the core can know of.
     seen: BTreeSet<Incarnation>,
     /// Runs that the core must know of.
@@ -57,6 +60,8 @@ struct Past {
     retries: u32,
     started_at: Option<u64>,
     ended: Option<End>,
+    /// Whether the core has not said yet that it has the run, or that it is over.
+    is_found: bool,
     is_excused: bool,
     /// The run is to go on by another spec than before, and does not yet: should it
     /// end first, the next one need not wait.
@@ -67,7 +72,7 @@ struct Past {
 struct End {
     at: u64,
     exit: Exit,
-    is_download: bool,
+    cause: EndCause,
 }
 
 /// How far a sync has come.
@@ -79,7 +84,50 @@ enum Sync {
 
 impl Past {
     fn is_live(&self) -> bool {
-        self.started_at.is_some() && self.ended.is_none()
+        !self.is_found && self.started_at.is_some() && self.ended.is_none()
+    }
+
+    /// What is wanted of a run that has not been taken over, compared with what is on
+    /// record of it. By another policy it is the same run.
+    fn learn_found(&mut self, spec: &Arc<PodSpec>, can_adjust: bool) {
+        let is_live = self.ended.is_none();
+        if self.in_force.is_same_run(spec) {
+            self.spec = Arc::clone(spec);
+        } else if is_live && can_adjust && self.in_force.is_adjustable_to(spec) {
+            self.spec = Arc::clone(spec);
+            self.is_adjusting = true;
+        } else {
+            self.spec = Arc::clone(&self.in_force);
+            self.is_excused = true;
+        }
+    }
+
+    /// It is over before it was taken over: what it was made from is what counts.
+    fn end_found(&mut self) {
+        if std::mem::take(&mut self.is_found) && !self.in_force.is_same_run(&self.spec) {
+            self.spec = Arc::clone(&self.in_force);
+            self.is_excused = true;
+        }
+    }
+
+    /// What a core that starts is to make of a run that is on record.
+    fn of_run(incarnation: Incarnation, run: &Run) -> Option<Self> {
+        let origin = run.origin.as_ref().filter(|_| run.is_recorded)?;
+        let end =
+            |ended: &Ended| End { at: ended.at.0, exit: ended.exit.clone(), cause: ended.cause };
+        let ended = run.ended.as_ref();
+        Some(Self {
+            incarnation,
+            spec: Arc::clone(&origin.spec),
+            in_force: Arc::clone(&origin.spec),
+            retries: origin.retries,
+            started_at: run.recorded_start().map(|at| at.0),
+            ended: ended.map(end),
+            is_found: true,
+            is_excused: run.is_adjusting
+                || ended.is_some_and(|ended| ended.cause == EndCause::Request),
+            is_adjusting: false,
+        })
     }
 }
 
@@ -97,14 +145,32 @@ impl Judge {
             asked: BTreeMap::new(),
             syncs: BTreeMap::new(),
             shutdown: None,
+            stopped: BTreeSet::new(),
             seen: BTreeSet::new(),
             observed: BTreeSet::new(),
             changed: BTreeMap::new(),
         }
     }
 
+    /// A judge of the next core, which is to go on from what is on record.
+    pub(crate) fn next(config: Config, runs: &Runs) -> Self {
+        let recorded = runs.all().filter_map(|(incarnation, run)| {
+            Some((run.pod.clone(), Past::of_run(incarnation, run)?))
+        });
+        Self { pods: recorded.collect(), ..Self::new(config) }
+    }
+
+    /// The run that this event tells has been stopped.
+    pub(crate) fn stopped_by(&self, event: &Event) -> Option<Incarnation> {
+        let Event::Finished(id, Outcome::Stopped(Ok(_))) = event else { return None };
+        match self.in_flight.get(id) {
+            Some(Action::Stop { incarnation, .. }) => Some(*incarnation),
+            _ => None,
+        }
+    }
+
     /// Something other than its own end may start this pod anew.
-    fn excuse(&mut self, pod: &Name) {
+    pub(crate) fn excuse(&mut self, pod: &Name) {
         if let Some(past) = self.pods.get_mut(pod) {
             past.is_excused = true;
         }
@@ -153,16 +219,28 @@ impl Judge {
     fn finished(&mut self, id: ActionId, outcome: &Outcome) {
         let Some(action) = self.in_flight.get(&id).cloned() else { return };
         match (action, outcome) {
-            (Action::Start { pod, incarnation, .. }, Outcome::Started(Err(error))) => {
+            (
+                Action::Start { pod, incarnation, .. } | Action::Adopt { pod, incarnation },
+                Outcome::Started(result),
+            ) => {
                 let past = self.pods.get_mut(&pod).expect("a start was judged");
                 assert_eq!(past.incarnation, incarnation, "an older start is still in flight");
-                let exit = Exit::Failed(error.failure.clone());
-                past.ended = Some(End { at: self.now, exit, is_download: error.is_download });
+                match result {
+                    Ok(started) => past.started_at = Some(started.at.0),
+                    Err(error) => {
+                        let exit = Exit::Failed(error.failure.clone());
+                        let cause = match error.is_download {
+                            true => EndCause::Download,
+                            false => EndCause::Itself,
+                        };
+                        past.ended = Some(End { at: self.now, exit, cause });
+                    }
+                }
             }
-            (Action::Adjust { pod, spec, .. }, Outcome::Adjusted(result)) => {
+            (Action::Adjust { pod, origin, .. }, Outcome::Adjusted(result)) => {
                 let past = self.pods.get_mut(&pod).expect("an adjustment was judged");
                 match result {
-                    Ok(()) => past.in_force = spec,
+                    Ok(()) => past.in_force = Arc::clone(&origin.spec),
                     Err(_) => {
                         past.spec = Arc::clone(&past.in_force);
                         past.is_excused = true;
@@ -213,6 +291,7 @@ impl Judge {
         }
         let Some(past) = self.pods.get_mut(pod) else { return };
         match stored {
+            Some((_, spec)) if past.is_found => past.learn_found(spec, self.config.adjust),
             Some((_, spec)) if *spec == past.spec => {}
             Some((_, spec))
                 if self.config.adjust && past.is_live() && past.spec.is_adjustable_to(spec) =>
@@ -292,7 +371,8 @@ impl Judge {
                 }
             }
             Command::Cancel(id) => {
-                let Some(Action::Start { pod, .. }) = self.in_flight.get(id).cloned() else {
+                let cancelled = self.in_flight.get(id).cloned();
+                let Some(Action::Start { pod, .. } | Action::Adopt { pod, .. }) = cancelled else {
                     panic!("cancelled {id:?}, which is no start in flight")
                 };
                 assert!(self.cancelled.insert(*id), "{pod}: cancelled twice");
@@ -300,29 +380,40 @@ impl Judge {
                 self.change(&pod);
             }
             Command::Kill(..) => {}
+            Command::Forget(pod, incarnation) => self.judge_forget(pod, *incarnation, truth),
         }
     }
 
     fn acted(&mut self, action: &Action, notices: &[Notice], truth: &Truth<'_>) {
         match action {
             Action::Persist(write) => Self::judge_write(write, truth),
-            Action::Start { pod, incarnation, spec } => {
+            Action::Start { pod, incarnation, origin } => {
+                let spec = &origin.spec;
                 self.judge_one_at_a_time(pod);
                 self.judge_start(pod, *incarnation, spec, truth);
                 let retries = told_retries(pod, notices);
+                assert_eq!(origin.retries, retries, "{pod}: what is put on record");
                 self.judge_retries(pod, *incarnation, spec, retries);
             }
+            Action::Adopt { pod, incarnation } => {
+                self.judge_one_at_a_time(pod);
+                assert!(self.seen.contains(incarnation), "{pod}: takes over what it cannot know");
+                let past = self.past(pod, *incarnation);
+                assert!(past.is_found, "{pod}: takes over what it has");
+            }
             Action::Stop { pod, incarnation } => {
+                self.stopped.insert(*incarnation);
                 self.judge_one_at_a_time(pod);
                 self.judge_stop(pod, *incarnation, truth);
             }
-            Action::Adjust { pod, incarnation, spec } => {
+            Action::Adjust { pod, incarnation, origin } => {
                 self.judge_one_at_a_time(pod);
                 assert!(self.config.adjust, "{pod}: adjusted by a runtime that cannot");
                 assert!(self.shutdown.is_none(), "{pod}: adjusted while shutting down");
                 let past = self.past(pod, *incarnation);
                 assert!(past.is_live(), "{pod}: adjusted, and does not live");
-                assert_eq!(past.spec, *spec, "{pod}: adjusted to another spec than the last");
+                let is_last = past.spec == origin.spec;
+                assert!(is_last, "{pod}: adjusted to another spec than the last");
             }
             Action::Remove(pod) => {
                 self.judge_one_at_a_time(pod);
@@ -402,6 +493,7 @@ impl Judge {
             retries,
             started_at: None,
             ended: None,
+            is_found: false,
             is_excused: false,
             is_adjusting: false,
         };
@@ -412,7 +504,7 @@ impl Judge {
         assert_eq!(past.spec, *spec, "{pod}: another spec starts counting anew");
         let end = past.ended.as_ref();
         let end = end.unwrap_or_else(|| panic!("{pod}: started again, and nothing had ended"));
-        let is_retried = end.is_download || restarts(spec.restart, &end.exit);
+        let is_retried = end.cause == EndCause::Download || restarts(spec.restart, &end.exit);
         assert!(is_retried, "{pod}: started again after {:?} under {:?}", end.exit, spec.restart);
         let before = self.retries_before(past);
         let deadline = end.at + self.backoff_ms(before);
@@ -422,7 +514,7 @@ impl Judge {
 
     fn retries_before(&self, past: &Past) -> u32 {
         let ended = past.ended.as_ref().map_or(self.now, |end| end.at);
-        let ran_ms = past.started_at.map_or(0, |started| ended - started);
+        let ran_ms = past.started_at.map_or(0, |started| ended.saturating_sub(started));
         if ran_ms >= self.config.stable_window_ms { 0 } else { past.retries }
     }
 
@@ -437,7 +529,8 @@ impl Judge {
 
     /// A run of the core's own is ended only for a reason.
     fn judge_stop(&mut self, pod: &Name, incarnation: Incarnation, truth: &Truth<'_>) {
-        if incarnation.0 < self.config.first_incarnation {
+        let is_known = self.pods.get(pod).is_some_and(|past| past.incarnation == incarnation);
+        if !is_known && incarnation.0 < self.config.first_incarnation {
             assert!(self.seen.contains(&incarnation), "{pod}: stops a run it cannot know");
             return;
         }
@@ -455,23 +548,26 @@ impl Judge {
 
     fn noticed(&mut self, notice: &Notice, truth: &Truth<'_>) {
         match notice {
-            Notice::RunStarted { pod, incarnation, .. } => {
+            Notice::RunStarted { pod, incarnation, is_adopted, .. } => {
                 let past = self.past(pod, *incarnation);
-                assert!(past.started_at.is_none(), "{pod}: started twice");
-                assert!(past.ended.is_none(), "{pod}: started after its end");
-                let now = self.now;
-                self.past(pod, *incarnation).started_at = Some(now);
+                assert!(past.started_at.is_some(), "{pod}: started, and no start did");
+                assert_eq!(past.is_found, *is_adopted, "{pod}: whose run it is");
+                let is_over = past.ended.is_some() && !past.is_found;
+                assert!(!is_over, "{pod}: started after its end");
+                past.is_found = false;
                 let run = truth.runs.get(*incarnation);
                 assert!(run.is_some_and(|run| run.pod == *pod), "{pod}: no such run started");
             }
-            Notice::RunEnded { pod, incarnation, exit } => {
-                self.run_ended(pod, *incarnation, exit, truth);
+            Notice::RunEnded { pod, incarnation, exit, at } => {
+                self.run_ended(pod, *incarnation, exit, at.0, truth);
             }
             Notice::StartFailed { pod, incarnation, .. } => {
                 let past = self.past(pod, *incarnation);
-                assert!(past.started_at.is_none(), "{pod}: failed to start after it started");
                 assert!(past.ended.is_some(), "{pod}: failed to start, and no start did");
-                assert!(truth.runs.get(*incarnation).is_none(), "{pod}: a run of a failed start");
+                past.is_found = false;
+                let run = truth.runs.get(*incarnation);
+                let is_live = run.is_some_and(|run| run.ended.is_none());
+                assert!(!is_live, "{pod}: a run of a failed start");
             }
             Notice::StatusChanged { pod, status } if status.status == Status::BackingOff => {
                 self.judge_wait(pod, status);
@@ -499,18 +595,46 @@ impl Judge {
         past.unwrap_or_else(|| panic!("{pod}: a notice of {incarnation:?}, which is stale"))
     }
 
-    fn run_ended(&mut self, pod: &Name, incarnation: Incarnation, exit: &Exit, truth: &Truth<'_>) {
-        let at = self.now;
+    fn run_ended(
+        &mut self,
+        pod: &Name,
+        incarnation: Incarnation,
+        exit: &Exit,
+        at: u64,
+        truth: &Truth<'_>,
+    ) {
         let past = self.past(pod, incarnation);
-        assert!(past.started_at.is_some(), "{pod}: ended before it started");
-        assert!(past.ended.is_none(), "{pod}: ended twice");
-        past.ended = Some(End { at, exit: exit.clone(), is_download: false });
+        assert!(past.is_found || past.started_at.is_some(), "{pod}: ended before it started");
+        assert!(past.is_found || past.ended.is_none(), "{pod}: ended twice");
+        past.end_found();
         let run = truth.runs.get(incarnation).expect("a run that was started");
         let really = run.ended.as_ref();
         let really = really.unwrap_or_else(|| panic!("{pod}: said to have ended, but lives"));
         let is_lost = matches!(exit, Exit::Failed(Failure { code: Code::Lost, .. }));
-        assert!(is_lost || exit == really, "{pod}: ended {really:?}, not {exit:?}");
-        assert!(!is_lost || !run.is_listed, "{pod}: lost, but its exit is on record");
+        let is_so = *exit == really.exit;
+        assert!(is_lost || is_so, "{pod}: ended {really:?}, not {exit:?}");
+        assert!(is_so || !run.is_listed, "{pod}: lost, but its exit is on record");
+        let is_stopped = really.cause == EndCause::Request;
+        let is_untimed = is_lost || is_stopped || self.stopped.contains(&incarnation);
+        assert!(is_untimed || at == really.at.0, "{pod}: ended {really:?}, not at {at}");
+        let cause = really.cause;
+        let past = self.past(pod, incarnation);
+        past.ended = Some(End { at, exit: exit.clone(), cause });
+        past.is_excused |= is_stopped;
+    }
+
+    /// What is on record can go once what follows from it is durable, or everything ends.
+    fn judge_forget(&self, pod: &Name, incarnation: Incarnation, truth: &Truth<'_>) {
+        let live = truth.runs.live_of(pod);
+        assert!(!live.contains(&incarnation), "{pod}: forgets {incarnation:?}, which lives");
+        let stored = truth.store.pods().get(pod);
+        let is_judged = stored.is_none_or(|stored| {
+            let is_of_it = self.learned.get(pod) == Some(&stored.generation);
+            stored.verdict.is_some() || !is_of_it
+        });
+        let is_to_run_anew = self.pods.get(pod).is_some_and(|past| past.is_excused);
+        let is_end = self.shutdown == Some(true) || is_to_run_anew;
+        assert!(is_judged || is_end, "{pod}: forgets an end that nothing durable came of");
     }
 
     fn advance_syncs(&mut self, id: ActionId, action: &Action, commands: &[Command]) {
@@ -522,7 +646,7 @@ impl Judge {
         };
         let settling = pod_actions();
         let is_answer = match action {
-            Action::Start { .. } => !self.cancelled.contains(&id),
+            Action::Start { .. } | Action::Adopt { .. } => !self.cancelled.contains(&id),
             _ => false,
         };
         for sync in self.syncs.values_mut() {
@@ -595,6 +719,7 @@ fn next_of(action: &Action, commands: &[Command]) -> Option<ActionId> {
 fn pod_of(action: &Action) -> Option<&Name> {
     match action {
         Action::Start { pod, .. }
+        | Action::Adopt { pod, .. }
         | Action::Stop { pod, .. }
         | Action::Adjust { pod, .. }
         | Action::Remove(pod) => Some(pod),

@@ -4,15 +4,15 @@
 //! observations not before their command) and no other.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Response, Write};
 use tank::core::event::{
-    ActionId, Event, Incarnation, Observation, Outcome, Request, Revision, StartError, Started,
-    Ticket,
+    ActionId, EndCause, Ended, Event, Incarnation, Observation, ObservedRun, Origin, Outcome,
+    Request, Revision, StartError, Started, Ticket,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
@@ -79,6 +79,8 @@ pub(crate) struct World {
     names: Vec<Name>,
     next_ticket: u64,
     next_stray: u64,
+    /// Live runs of an earlier program that this one has not taken over.
+    untaken: BTreeSet<Incarnation>,
     log: Log,
 }
 
@@ -115,6 +117,7 @@ impl World {
             names: names[..count].iter().copied().map(fixtures::name).collect(),
             next_ticket: 1,
             next_stray: 1,
+            untaken: BTreeSet::new(),
             log,
         };
         world.say(&format!("{config:?}, {count} pods"));
@@ -155,10 +158,12 @@ impl World {
                 self.happen(happening);
             }
         }
-        self.now = end;
+        self.now = self.now.max(end);
     }
 
     fn pass_time(&mut self, at: u64) {
+        // After the clock has jumped much is late.
+        let at = at.max(self.now);
         self.steps_at_once = if at == self.now { self.steps_at_once + 1 } else { 0 };
         assert!(self.steps_at_once < STEPS_AT_ONCE_MAX, "time stands still");
         self.now = at;
@@ -166,7 +171,12 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Tell(life, event) if life == self.life => self.tell(event),
+            Happening::Tell(life, event) if life == self.life => {
+                self.tell(event);
+                if self.troubled(1) {
+                    self.restart_program();
+                }
+            }
             Happening::Effect(life, id) if life == self.life => self.take_effect(id),
             Happening::Tell(..) | Happening::Effect(..) => {}
             Happening::Crash(incarnation) => self.crash(incarnation),
@@ -206,7 +216,10 @@ impl World {
 
 /// The core and what it says.
 impl World {
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, mut event: Event) {
+        if let Event::Finished(_, Outcome::Observed(observation)) = &mut event {
+            observation.runs.retain(|run| !self.makes_way(run));
+        }
         self.say(&format!("> {}", text::event(&event)));
         self.judge.before(self.now, &event);
         self.core.handle(Millis(self.now), event.clone());
@@ -232,6 +245,10 @@ impl World {
             let result = text::response(&reply.result);
             self.say(&format!("  < reply {} {result}", reply.ticket.0));
         }
+        // Nothing is left of a run by the time that it is said to have been stopped.
+        if let Some(stopped) = self.judge.stopped_by(event) {
+            self.runs.forget(stopped);
+        }
         let truth = Truth { store: &self.store, runs: &self.runs };
         self.judge.after(event, &commands, &notices, &replies, &truth);
         for command in commands {
@@ -242,6 +259,12 @@ impl World {
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Act(id, action) => {
+                if let Action::Adjust { incarnation, .. } = &action {
+                    self.runs.begin_adjust(*incarnation);
+                }
+                if let Action::Adopt { incarnation, .. } = &action {
+                    self.untaken.remove(incarnation);
+                }
                 let delay = self.delay_of(&action);
                 self.flights.insert(id, Flight { action, is_cancelled: false });
                 self.later(delay, Happening::Effect(self.life, id));
@@ -258,6 +281,7 @@ impl World {
                 let delay = self.delay();
                 self.later(delay, Happening::Crash(incarnation));
             }
+            Command::Forget(_, incarnation) => self.runs.forget(incarnation),
         }
     }
 
@@ -275,20 +299,27 @@ impl World {
         let Some(Flight { action, is_cancelled }) = self.flights.remove(&id) else { return };
         let outcome = match action {
             Action::Persist(write) => self.persist(write),
-            Action::Start { pod, incarnation, spec } if !is_cancelled || self.troubled(20) => {
-                Outcome::Started(self.launch(pod, incarnation, spec))
+            Action::Start { pod, incarnation, origin } if !is_cancelled || self.troubled(20) => {
+                Outcome::Started(self.launch(pod, incarnation, origin))
             }
-            Action::Start { .. } => Outcome::Started(Err(StartError {
-                failure: Failure::new(Code::StartFailed, "cancelled"),
-                is_download: false,
-            })),
+            Action::Start { pod, .. } => {
+                self.make_way(&pod);
+                self.runs.forget_pod(&pod);
+                Outcome::Started(Err(cancelled()))
+            }
+            Action::Adopt { incarnation, .. } => {
+                Outcome::Started(self.adopt(incarnation, is_cancelled))
+            }
             Action::Stop { incarnation, .. } => Outcome::Stopped(self.stop(incarnation)),
-            Action::Adjust { incarnation, spec, .. } => {
-                Outcome::Adjusted(self.adjust(incarnation, spec))
+            Action::Adjust { incarnation, origin, .. } => {
+                Outcome::Adjusted(self.adjust(incarnation, origin))
             }
-            Action::Remove(_) => Outcome::Removed,
+            Action::Remove(pod) => {
+                self.runs.forget_pod(&pod);
+                Outcome::Removed
+            }
             Action::Observe { since } => {
-                let mut runs = self.runs.observed();
+                let mut runs = self.look();
                 if self.random.percent(50) {
                     self.random.shuffle(&mut runs);
                 } else {
@@ -310,6 +341,19 @@ impl World {
         self.tell_later(delay, Event::Finished(id, outcome));
     }
 
+    /// What a look finds: all there is, but for a run that it fails to see.
+    fn look(&mut self) -> Vec<ObservedRun> {
+        let mut runs = self.runs.observed();
+        let is_first = !self.core.is_ready();
+        if is_first && self.troubled(10) && !runs.is_empty() {
+            let missed =
+                runs.remove(usize::try_from(self.random.below(runs.len() as u64)).expect("few"));
+            self.say(&format!("* run {} is not seen", missed.incarnation.0));
+            self.judge.excuse(&missed.pod);
+        }
+        runs
+    }
+
     fn persist(&mut self, write: Write) -> Outcome {
         if self.troubled(10) {
             let failure = Failure::new(Code::StoreFailed, "no space left on device");
@@ -322,43 +366,107 @@ impl World {
         &mut self,
         pod: Name,
         incarnation: Incarnation,
-        spec: Arc<PodSpec>,
+        origin: Arc<Origin>,
     ) -> Result<Started, StartError> {
+        self.make_way(&pod);
         if self.troubled(20) {
             let is_download = self.random.percent(30);
             let code = if is_download { Code::ImageUnavailable } else { Code::StartFailed };
-            return Err(StartError { failure: Failure::new(code, "no luck"), is_download });
+            let failure = Failure::new(code, "no luck");
+            let cause = if is_download { EndCause::Download } else { EndCause::Itself };
+            let exit = Exit::Failed(failure.clone());
+            let ended = Ended { exit, at: Millis(self.now), cause };
+            self.runs.fail(pod, incarnation, origin, ended);
+            return Err(StartError { failure, is_download });
         }
         let others = self.runs.live_of(&pod);
         let others: Vec<_> = others.iter().filter(|run| run.0 >= STRAYS_MAX).collect();
         assert!(others.is_empty(), "{pod}: {others:?} and {incarnation:?} live at once");
-        self.runs.launch(pod, incarnation, Some(spec));
+        self.runs.launch(pod, incarnation, Some(origin), Millis(self.now));
         if self.is_troubled {
             let life_ms = self.random.between(1, 20_000);
             if self.random.percent(70) {
                 self.later(life_ms, Happening::Crash(incarnation));
             }
         }
-        Ok(Started::new(i32::try_from(incarnation.0).ok()))
+        Ok(self.began(incarnation))
+    }
+
+    /// Pids are few, and soon used again.
+    fn began(&mut self, incarnation: Incarnation) -> Started {
+        let at = self.runs.get(incarnation).and_then(|run| run.started_at);
+        let host_pid = i32::try_from(self.random.below(3)).ok();
+        Started::new(at.unwrap_or(Millis(self.now)), host_pid)
+    }
+
+    /// Whether another is about to begin in this one's place.
+    fn makes_way(&self, run: &ObservedRun) -> bool {
+        let is_start = |flight: &Flight| matches!(&flight.action, Action::Start { pod, .. } if *pod == run.pod);
+        self.untaken.contains(&run.incarnation) && self.flights.values().any(is_start)
+    }
+
+    /// A run that nobody has taken over cannot stay while another begins.
+    fn make_way(&mut self, pod: &Name) {
+        for run in self.runs.live_of(pod) {
+            if run.0 >= STRAYS_MAX && self.untaken.remove(&run) {
+                self.say(&format!("* run {} makes way", run.0));
+                self.runs.end(run, self.ended_now(Exit::Signaled(9), EndCause::Itself));
+                self.runs.forget(run);
+            }
+        }
+    }
+
+    /// A run that lives is taken over, be it over by the time that anybody hears of it.
+    fn adopt(
+        &mut self,
+        incarnation: Incarnation,
+        is_cancelled: bool,
+    ) -> Result<Started, StartError> {
+        let is_live = self.runs.live().any(|(run, _)| run == incarnation);
+        if is_live && is_cancelled && self.random.percent(50) {
+            let ended = self.ended_now(Exit::Signaled(15), EndCause::Request);
+            self.runs.end(incarnation, ended);
+            self.runs.forget(incarnation);
+            return Err(cancelled());
+        }
+        let ended =
+            self.runs.get(incarnation).and_then(|run| Some((run.pod.clone(), run.ended.clone()?)));
+        let is_begun = self.runs.get(incarnation).is_some_and(|run| run.is_start_recorded);
+        let is_lost =
+            |(_, ended): &(Name, Ended)| !is_begun && matches!(ended.exit, Exit::Failed(_));
+        if ended.as_ref().is_some_and(is_lost) && self.random.percent(50) {
+            let failure = Failure::new(Code::Lost, "it had ended before it was taken over");
+            return Err(StartError { failure, is_download: false });
+        }
+        if let Some((pod, ended)) = ended {
+            let delay = DELAY_MS_MAX / 2;
+            self.tell_later(delay, Event::RunEnded { pod, incarnation, ended });
+        }
+        self.runs.record_start(incarnation, true);
+        Ok(self.began(incarnation))
+    }
+
+    fn ended_now(&self, exit: Exit, cause: EndCause) -> Ended {
+        Ended { exit, at: Millis(self.now), cause }
     }
 
     fn stop(&mut self, incarnation: Incarnation) -> Result<Exit, Failure> {
         if self.troubled(20) {
             return Err(Failure::new(Code::RuntimeFailed, "device or resource busy"));
         }
-        let signal = if self.random.percent(50) { 15 } else { 9 };
-        self.runs.end(incarnation, Exit::Signaled(signal));
-        self.runs.forget(incarnation);
+        let exit = Exit::Signaled(if self.random.percent(50) { 15 } else { 9 });
+        self.runs.end(incarnation, self.ended_now(exit.clone(), EndCause::Request));
+        self.runs.unlist(incarnation);
         let ended = self.runs.get(incarnation).and_then(|run| run.ended.clone());
-        Ok(ended.unwrap_or(Exit::Signaled(signal)))
+        Ok(ended.map_or(exit, |ended| ended.exit))
     }
 
-    fn adjust(&mut self, incarnation: Incarnation, spec: Arc<PodSpec>) -> Result<(), Failure> {
+    fn adjust(&mut self, incarnation: Incarnation, origin: Arc<Origin>) -> Result<(), Failure> {
         if self.troubled(20) {
             return Err(Failure::new(Code::RuntimeFailed, "device or resource busy"));
         }
         let gone = || Failure::new(Code::Lost, "the run was gone already");
-        self.runs.adjust(incarnation, spec).then_some(()).ok_or_else(gone)
+        self.runs.adjust(incarnation, origin).then_some(()).ok_or_else(gone)
     }
 
     fn crash(&mut self, incarnation: Incarnation) {
@@ -367,15 +475,15 @@ impl World {
             1 => Exit::Signaled(9),
             _ => Exit::Exited(1),
         };
-        if !self.runs.end(incarnation, exit.clone()) {
+        let ended = self.ended_now(exit.clone(), EndCause::Itself);
+        if !self.runs.end(incarnation, ended.clone()) {
             return;
         }
         self.say(&format!("* run {} {}", incarnation.0, text::ended(&exit)));
         let pod = self.runs.get(incarnation).expect("it ended").pod.clone();
-        let event = Event::RunEnded { pod, incarnation, exit };
-        let is_forgotten = self.random.percent(50);
-        if is_forgotten {
-            self.runs.forget(incarnation);
+        let event = Event::RunEnded { pod, incarnation, ended };
+        if self.random.percent(50) {
+            self.unlist(incarnation);
         }
         let is_lost = self.troubled(30);
         let count = if is_lost { 0 } else { 1 + u64::from(self.troubled(20)) };
@@ -384,6 +492,10 @@ impl World {
             self.tell_later(delay, event.clone());
         }
     }
+}
+
+fn cancelled() -> StartError {
+    StartError { failure: Failure::new(Code::StartFailed, "cancelled"), is_download: false }
 }
 
 /// Everybody else.
@@ -465,6 +577,7 @@ impl World {
             55..65 => self.stray(),
             65..70 => self.vanish(),
             70..74 => self.restart_program(),
+            74..77 => self.jump(),
             _ => {}
         }
         let pause = self.random.below(3_000);
@@ -489,7 +602,7 @@ impl World {
             let (pod, run) = (self.any_name(), Incarnation(self.next_stray));
             self.next_stray += 1;
             self.say(&format!("* stray run {} of {pod}", run.0));
-            self.runs.launch(pod, run, None);
+            self.runs.launch(pod, run, None, Millis(self.now));
         }
     }
 
@@ -499,20 +612,65 @@ impl World {
         if !live.is_empty() {
             let run = *self.random.pick(&live);
             self.say(&format!("* run {} vanishes", run.0));
-            self.runs.end(run, Exit::Signaled(9));
-            self.runs.forget(run);
+            let lost = Failure::new(Code::Lost, "the shim was killed");
+            self.runs.end(run, self.ended_now(Exit::Failed(lost), EndCause::Itself));
+            self.unlist(run);
+        }
+    }
+
+    /// The runtime lists it no more; what it has not looked for yet it still finds.
+    fn unlist(&mut self, run: Incarnation) {
+        if self.core.is_ready() {
+            self.runs.unlist(run);
+        }
+    }
+
+    /// The machine sleeps.
+    fn jump(&mut self) {
+        let slept_ms = self.random.between(1, 10_000);
+        self.say(&format!("* {slept_ms} ms are slept through"));
+        self.now += slept_ms;
+    }
+
+    /// What was in flight has its effect, or has not, or has it later; nobody is told.
+    fn die(&mut self) {
+        let mut is_storing = true;
+        for (_, Flight { action, .. }) in std::mem::take(&mut self.flights) {
+            let is_done = self.random.percent(50);
+            // Writes are made in order.
+            is_storing &= is_done || !matches!(action, Action::Persist(_));
+            match action {
+                Action::Persist(write) if is_storing => drop(self.store.commit(write)),
+                Action::Start { pod, incarnation, origin } if is_done => {
+                    let _ = self.launch(pod, incarnation, origin);
+                    let is_recorded = self.random.percent(50);
+                    self.runs.record_start(incarnation, is_recorded);
+                }
+                Action::Stop { incarnation, .. } if is_done => drop(self.stop(incarnation)),
+                Action::Adjust { incarnation, origin, .. } if is_done => {
+                    let _ = self.adjust(incarnation, Arc::clone(&origin));
+                    if self.random.percent(50) {
+                        self.runs.begin_adjust(incarnation);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
     /// The program dies, and another takes over what it finds.
     fn restart_program(&mut self) {
-        self.say("* the program is killed and started again");
+        self.say("* the program is killed");
         self.life += 1;
+        self.die();
         self.flights.clear();
         self.last_commit = self.now;
+        self.runs.find();
+        self.untaken = self.runs.live().map(|(run, _)| run).collect();
         self.config.first_incarnation += 1_000;
         self.core = Reconciler::new(self.config, Millis(self.now));
-        self.judge = Judge::new(self.config);
+        self.judge = Judge::next(self.config, &self.runs);
+        self.say("* the program is started again");
         self.meet_core();
     }
 }
@@ -540,9 +698,7 @@ impl World {
         for (run, what) in self.runs.live() {
             let wanted = self.store.pods().get(&what.pod).map(|stored| &stored.spec);
             // The policy is the core's own business: no runtime hears of another.
-            let is_so = |wanted: &Arc<PodSpec>, spec: &Arc<PodSpec>| {
-                spec.is_adjustable_to(wanted) && spec.is_run_as(wanted)
-            };
+            let is_so = |wanted: &Arc<PodSpec>, spec: &Arc<PodSpec>| spec.is_same_run(wanted);
             let is_wanted = wanted.zip(what.spec.as_ref()).is_some_and(|(a, b)| is_so(a, b));
             assert!(is_wanted, "{}: {run:?} lives, and nobody wants it", what.pod);
         }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tank_shim::protocol::{Exit, FromShim, Join, RunUntil, Stop, ToShim};
+use tank_shim::protocol::{
+    Container, Exit, ExitRecord, FromShim, Join, Role, RunUntil, Step, Stop, ToShim,
+};
 use tank_shim::record;
 
 use crate::scene::{
@@ -222,9 +224,44 @@ fn an_exit_that_nobody_watches_is_recorded() {
     let (shim, _) = scene.launched(&scene.script("sleep 0.2; echo late; exit 9"));
     shim.stream.shutdown(std::net::Shutdown::Both).unwrap();
     shim.wait_for_end();
-    let record = record::read(&scene.run_dir()).unwrap().unwrap();
+    let record = recorded_exit(&scene);
     assert_eq!((record.incarnation, record.exit), (7, Exit::Exited(9)));
+    assert!(!record.is_asked, "{record:?}");
     assert_eq!(scene.logged("stdout"), "late\n");
+}
+
+#[test]
+fn an_end_that_was_asked_for_is_recorded_as_such() {
+    let scene = scene!("an_end_that_was_asked_for_is_recorded_as_such");
+    let (mut shim, _) = scene.launched(&scene.pod(&["/bin/sleep", "1000"]));
+    shim.send(&ToShim::Stop(Stop { asked_at_ms: 0 }));
+    shim.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    eventually("it is recorded", || record::read(&scene.run_dir()).unwrap().is_some());
+    let record = recorded_exit(&scene);
+    assert!(record.is_asked && record.launched_at_ms.is_some(), "{record:?}");
+}
+
+#[test]
+fn a_failed_launch_that_nobody_hears_of_is_recorded() {
+    let scene = scene!("a_failed_launch_that_nobody_hears_of_is_recorded");
+    let mut pod = scene.script("sleep 0.2");
+    pod.containers[0].role = Role::Init;
+    let last = Container { name: "last".to_owned(), role: Role::Main, ..pod.containers[0].clone() };
+    pod.containers.push(Container { argv: vec!["/bin/none".to_owned()], ..last });
+    let mut shim = scene.shim();
+    shim.send(&ToShim::Launch(Box::new(pod)));
+    shim.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    eventually("it is recorded", || record::read(&scene.run_dir()).unwrap().is_some());
+    let words = record::read(&scene.run_dir()).unwrap();
+    let Some(FromShim::Failed(failure)) = words else { panic!("{words:?}") };
+    assert_eq!((failure.step, failure.container.as_deref()), (Step::Exec, Some("last")));
+}
+
+fn recorded_exit(scene: &Scene) -> ExitRecord {
+    match record::read(&scene.run_dir()).unwrap() {
+        Some(FromShim::Exited(record)) => record,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

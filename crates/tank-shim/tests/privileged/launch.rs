@@ -1,6 +1,6 @@
 //! A pod is launched, and how it ended is told.
 
-use tank_shim::protocol::{Exit, State, ToShim};
+use tank_shim::protocol::{Exit, FromShim, State, ToShim};
 use tank_shim::record;
 
 use crate::scene::scene;
@@ -26,11 +26,10 @@ fn exit_codes_and_signals_are_told() {
 fn the_record_is_there_before_the_message() {
     let scene = scene!("the_record_is_there_before_the_message");
     let (mut shim, _) = scene.launched(&scene.script("exit 3"));
-    let told = match shim.receive() {
-        tank_shim::protocol::FromShim::Exited(record) => record,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(record::read(&scene.run_dir()).unwrap(), Some(told.clone()));
+    let last_words = shim.receive();
+    assert_eq!(record::read(&scene.run_dir()).unwrap().as_ref(), Some(&last_words));
+    let FromShim::Exited(told) = last_words else { panic!("{last_words:?}") };
+    assert!(!told.is_asked && told.launched_at_ms.unwrap() <= told.ended_at_ms, "{told:?}");
     assert_eq!((told.pod.as_str(), told.incarnation, told.exit), ("web", 7, Exit::Exited(3)));
     shim.expect_end();
 }
