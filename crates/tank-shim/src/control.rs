@@ -3,6 +3,7 @@
 //! connection only.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -58,10 +59,11 @@ impl Control {
     /// Sends a message, if there is anybody to send to. Returns whether there was.
     pub(crate) fn send(&mut self, message: &FromShim) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        // A peer that lets the few messages of a life fill its socket is gone.
+        // A peer that lets the few messages of a life fill its socket is gone. What it
+        // has said before is still read, and then the connection's end.
         let sent = connection.stream.write_all(&frame::encode(message)).is_ok();
         if !sent {
-            self.connection = None;
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
         sent
     }

@@ -44,6 +44,8 @@ pub enum ToShim {
     Adjust(Adjust),
     /// Stop by itself later, with nobody left to ask; `None` takes it back.
     RunUntil(Option<RunUntil>),
+    /// What a connection's end means, until another is told; to `None`, nothing.
+    OnHangup(Option<OnHangup>),
 }
 
 /// What a shim tells.
@@ -466,6 +468,15 @@ pub struct RunUntil {
     pub at_ms: u64,
 }
 
+/// A stop that is due when nobody comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnHangup {
+    /// How long after the connection's end to begin to stop, in milliseconds. A new
+    /// connection in that time takes it back.
+    pub stop_after_ms: u64,
+}
+
 /// What changes of a pod that lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -817,6 +828,8 @@ mod tests {
             on_the_wire(&ToShim::Stop(stop)),
             on_the_wire(&ToShim::RunUntil(None)),
             on_the_wire(&ToShim::RunUntil(Some(run_until))),
+            on_the_wire(&ToShim::OnHangup(None)),
+            on_the_wire(&ToShim::OnHangup(Some(OnHangup { stop_after_ms: 6 }))),
             on_the_wire(&FromShim::Hello(hello)),
             on_the_wire(&State::Idle),
             on_the_wire(&FromShim::Launched(Launched { at_ms: 4, containers })),
@@ -830,6 +843,8 @@ mod tests {
                 "{stop,#{asked_at_ms => 9}}",
                 "{run_until,nil}",
                 "{run_until,#{at_ms => 8}}",
+                "{on_hangup,nil}",
+                "{on_hangup,#{stop_after_ms => 6}}",
                 "{hello,#{protocol => 1,protocol_min => 1,pid => 5,state => {launching,#{pod => <<\"web\">>,incarnation => 7}}}}",
                 "idle",
                 "{launched,#{at_ms => 4,containers => [#{name => <<\"app\">>,role => main,host_pid => 3}]}}",

@@ -10,7 +10,9 @@
 //! | removing | - | - | - | - | - | - | tries again; done |
 //!
 //! Failed and done end the loop. A connection may come and go in every state;
-//! only an idle shim ends with it.
+//! only an idle shim ends with it. Whether a pod may go on alone, and for how long,
+//! the last one has said: that time is one of its deadlines, from the connection's
+//! end until another connects.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,8 +22,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tank_shim::protocol::{
-    Adjust, Failure, FromShim, Hello, Launch, Launched, PROTOCOL, PROTOCOL_MIN, RunUntil, State,
-    Stopping, ToShim,
+    Adjust, Failure, FromShim, Hello, Launch, Launched, OnHangup, PROTOCOL, PROTOCOL_MIN, RunUntil,
+    State, Stopping, ToShim,
 };
 use tank_shim::record;
 
@@ -42,6 +44,9 @@ pub(crate) struct Supervisor {
     deadline: Deadline,
     namespaces: Result<(), Failure>,
     run_until: Option<RunUntil>,
+    on_hangup: Option<OnHangup>,
+    /// How long the pod goes on with nobody connected.
+    alone_until_ms: Option<u64>,
     stage: Stage,
 }
 
@@ -81,6 +86,8 @@ impl Supervisor {
             deadline: Deadline::new()?,
             namespaces: inherited.namespaces,
             run_until: None,
+            on_hangup: None,
+            alone_until_ms: None,
             stage: Stage::Idle,
         })
     }
@@ -134,11 +141,12 @@ impl Supervisor {
         // A pod between two containers is in no state to be stopped.
         self.advance();
         if ready.connection {
-            for message in self.control.receive() {
-                self.obey(message);
-            }
+            self.listen();
         }
-        if ready.listener && self.control.accept() {
+        // A connection is heard out before another takes its place.
+        let is_heard_out = !ready.connection || self.control.connection().is_none();
+        if ready.listener && is_heard_out && self.control.accept() {
+            self.alone_until_ms = None;
             self.greet();
         }
         self.meet_deadlines(boot_clock_ms());
@@ -146,10 +154,22 @@ impl Supervisor {
         self.finish();
     }
 
+    /// Does what it is told, the last words of a connection that ends among it.
+    fn listen(&mut self) {
+        for message in self.control.receive() {
+            self.obey(message);
+        }
+        if self.control.connection().is_none() {
+            let until = |policy: OnHangup| boot_clock_ms().saturating_add(policy.stop_after_ms);
+            self.alone_until_ms = self.on_hangup.map(until);
+        }
+    }
+
     fn obey(&mut self, message: ToShim) {
         match (message, &mut self.stage) {
             (ToShim::Launch(launch), Stage::Idle) => self.launch(*launch),
             (ToShim::RunUntil(run_until), _) => self.run_until = run_until,
+            (ToShim::OnHangup(on_hangup), _) => self.on_hangup = on_hangup,
             (ToShim::Stop(stop), Stage::Live(pod)) => {
                 // Before it, which may have to wait for a container's cgroup.
                 let dead_by_ms = pod.dead_by_ms(stop.asked_at_ms);
@@ -213,7 +233,8 @@ impl Supervisor {
         match &self.stage {
             Stage::Live(pod) => {
                 let run_until = self.run_until.map(|run_until| run_until.at_ms);
-                pod.deadline_ms(boot_clock_ms()).into_iter().chain(run_until).min()
+                let own = pod.deadline_ms(boot_clock_ms());
+                own.into_iter().chain(run_until).chain(self.alone_until_ms).min()
             }
             Stage::Removing(removal) => removal.again_at_ms,
             Stage::Idle | Stage::Over => None,
@@ -224,8 +245,10 @@ impl Supervisor {
         match &mut self.stage {
             Stage::Removing(removal) => removal.advance(now_ms),
             Stage::Live(pod) => {
-                if let Some(due) = self.run_until.take_if(|run_until| run_until.at_ms <= now_ms) {
-                    pod.ask_stop(due.at_ms);
+                let told = self.run_until.take_if(|run_until| run_until.at_ms <= now_ms);
+                let alone = self.alone_until_ms.take_if(|until_ms| *until_ms <= now_ms);
+                for asked_at_ms in told.map(|told| told.at_ms).into_iter().chain(alone) {
+                    pod.ask_stop(asked_at_ms);
                 }
                 pod.kill_if_due(now_ms);
             }

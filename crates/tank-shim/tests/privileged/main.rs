@@ -6,6 +6,7 @@ mod control;
 mod ending;
 mod failures;
 mod first_process;
+mod hangup;
 mod isolation;
 mod launch;
 mod limits;
