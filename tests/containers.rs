@@ -3,6 +3,8 @@
 
 #[path = "containers/adoption.rs"]
 mod adoption;
+#[path = "containers/ends.rs"]
+mod ends;
 #[path = "containers/first_process.rs"]
 mod first_process;
 #[path = "containers/limits.rs"]
@@ -460,27 +462,6 @@ fn the_end_of_stdin_keeps_pods_by_default() {
     port.hang_up();
     assert_eq!(port.wait().code(), Some(0));
     assert!(is_alive(pid));
-}
-
-#[test]
-fn the_end_of_stdin_stops_pods_when_told_so() {
-    let Some(machine) = Machine::new("on_disconnect stop") else { return };
-    let machine = machine.with(&["--on-disconnect", "stop"]);
-    let (mut port, pid) = machine.port_with_web();
-    port.hang_up();
-    assert_eq!(port.wait().code(), Some(0));
-    assert!(!is_alive(pid));
-    assert!(!machine.run_dir("web").exists());
-}
-
-#[test]
-fn the_end_of_stdin_lets_pods_stop_by_themselves_when_told_so() {
-    let Some(machine) = Machine::new("on_disconnect stop-after") else { return };
-    let machine = machine.with(&["--on-disconnect", "stop-after-ms=300"]);
-    let (mut port, pid) = machine.port_with_web();
-    port.signal(Signal::TERM);
-    assert_eq!(port.wait().code(), Some(0));
-    eventually("the pod has stopped with nobody left to ask", || !is_alive(pid));
 }
 
 #[test]

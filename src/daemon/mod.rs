@@ -78,7 +78,10 @@ pub struct Daemon {
     next_ticket: u64,
     starting: BTreeMap<ActionId, (Name, Incarnation)>,
     on_disconnect: OnDisconnect,
-    run_until: Option<Millis>,
+    /// Whether the client's last word was that the pods go on.
+    keeps_pods: bool,
+    /// Said once it is done, whatever becomes of this program then.
+    last_answers: Vec<(i64, Reply)>,
     end: Option<End>,
     spin: Spin,
     /// Says what this machine can do; taken by the greeting.
@@ -401,7 +404,10 @@ impl Daemon {
             return;
         }
         let waiter = match request {
-            Request::Shutdown { .. } => Waiter::LastCall(id),
+            Request::Shutdown { stop_pods } => {
+                self.keeps_pods |= !stop_pods;
+                Waiter::LastCall(id)
+            }
             _ => Waiter::Client(id),
         };
         self.request(waiter, request);
@@ -508,7 +514,7 @@ impl Daemon {
             self.session.notify(&notice);
         }
         while let Some(reply) = self.core.poll_reply() {
-            self.deliver(&reply);
+            self.deliver(reply);
         }
         self.send_client_orders();
     }
@@ -544,19 +550,22 @@ impl Daemon {
         }
     }
 
-    fn deliver(&mut self, reply: &Reply) {
-        let Some(waiter) = self.tickets.remove(&reply.ticket) else { return };
-        match waiter {
-            Waiter::Client(id) | Waiter::LastCall(id) => match &reply.result {
-                Ok(response) => self.session.answer(id, Ok(translate::response(response))),
-                Err(failure) => self.session.refuse(id, failure.clone().into()),
-            },
-            Waiter::Gone(_) => {}
+    fn deliver(&mut self, reply: Reply) {
+        match self.tickets.remove(&reply.ticket) {
+            None => {}
+            Some(Waiter::Client(id)) => self.answer(id, reply),
+            Some(Waiter::LastCall(id)) => {
+                self.last_answers.push((id, reply));
+                self.end = Some(End::Done);
+            }
+            Some(Waiter::Gone(end)) => self.end = Some(end),
         }
-        match waiter {
-            Waiter::Client(_) => {}
-            Waiter::LastCall(_) => self.end = Some(End::Done),
-            Waiter::Gone(end) => self.end = Some(end),
+    }
+
+    fn answer(&mut self, id: i64, reply: Reply) {
+        match reply.result {
+            Ok(response) => self.session.answer(id, Ok(translate::response(&response))),
+            Err(failure) => self.session.refuse(id, failure.into()),
         }
     }
 
@@ -648,9 +657,7 @@ impl Daemon {
 
     /// What becomes of the pods was settled beforehand.
     fn end_without_client(&mut self, end: End) {
-        if let OnDisconnect::StopAfter(delay_ms) = self.on_disconnect {
-            self.run_until = Some(clock::now().after(delay_ms));
-        }
+        // What is to happen later, the shims know.
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
         self.request(Waiter::Gone(end), Request::Shutdown { stop_pods });
     }
@@ -675,15 +682,20 @@ impl Daemon {
     }
 
     async fn close(&mut self, hangups: &mut Hangups) {
+        if self.keeps_pods
+            && let Runtime::Container(runtime) = &self.runtime
+        {
+            runtime.keep().await;
+        }
+        for (id, reply) in std::mem::take(&mut self.last_answers) {
+            self.answer(id, reply);
+        }
         tokio::select! {
             () = self.flush() => {}
             // It lives and does not read: nothing else would end the wait.
             () = poll_fn(|cx| hangups.poll_recv(cx)) => {}
         }
         if let Runtime::Container(runtime) = &mut self.runtime {
-            if let Some(deadline) = self.run_until {
-                runtime.run_until(deadline).await;
-            }
             runtime.close().await;
         }
         if let Some(lock) = self.run_dir.take() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use erlang_term_format::Term;
 use tank_shim::Program;
+use tank_shim::protocol::OnHangup;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep};
 
@@ -24,7 +25,7 @@ use crate::runtime::{Events, Runtime};
 use crate::store::{DurableStore, MemoryStore, Store};
 
 use super::lock::DirLock;
-use super::options::{Options, RuntimeKind, StoreKind};
+use super::options::{OnDisconnect, Options, RuntimeKind, StoreKind};
 use super::spin::Spin;
 use super::store_thread::StoreThread;
 use super::{Client, Daemon, Hangups, clock};
@@ -85,7 +86,8 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         next_ticket: 0,
         starting: BTreeMap::new(),
         on_disconnect: options.on_disconnect,
-        run_until: None,
+        keeps_pods: false,
+        last_answers: Vec::new(),
         end: None,
         spin: Spin::default(),
         host: Some(host),
@@ -185,12 +187,22 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
         cgroups,
         shim_cgroups,
         stop_grace_ms: options.stop_grace_ms,
+        on_hangup: on_hangup(options.on_disconnect),
         is_rootless,
     };
     let runtime = ContainerRuntime::new(surroundings, events);
     runtime.map(Runtime::Container).inspect_err(|_| {
         unused.remove_empty();
     })
+}
+
+/// The same to shims, who see only that this program is no more.
+fn on_hangup(policy: OnDisconnect) -> Option<OnHangup> {
+    match policy {
+        OnDisconnect::Keep => None,
+        OnDisconnect::Stop => Some(OnHangup { stop_after_ms: 0 }),
+        OnDisconnect::StopAfter(stop_after_ms) => Some(OnHangup { stop_after_ms }),
+    }
 }
 
 /// The shim's program, which no container can change.

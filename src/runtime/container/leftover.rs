@@ -57,6 +57,8 @@ pub(super) struct Live {
     pub(super) record: Option<RunRecord>,
     /// None of one that has not said anything yet: it may be frozen.
     pub(super) hello: Option<Hello>,
+    /// Whether it speaks versions of the protocol alone that this program does not.
+    pub(super) is_foreign: bool,
 }
 
 /// Names of pods that have left something on this machine.
@@ -207,6 +209,7 @@ fn live(
     shim: Shim,
     greeting: Greeting,
 ) -> Option<Leftover> {
+    let is_foreign = matches!(greeting, Greeting::Foreign(_));
     let (hello, doubt) = match greeting {
         Greeting::Hello(hello) => {
             let doubt = doubt(surroundings, pod, path, record.as_ref(), &hello);
@@ -237,7 +240,7 @@ fn live(
         started_at: known.and_then(|record| record.started_at),
         ended: None,
     };
-    Some(Leftover { run, live: Some(Live { shim, record, hello }) })
+    Some(Leftover { run, live: Some(Live { shim, record, hello, is_foreign }) })
 }
 
 /// What speaks against a shim's being who the record says.

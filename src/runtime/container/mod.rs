@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tank_shim::Program;
-use tank_shim::protocol::ShimCgroup;
+use tank_shim::protocol::{OnHangup, ShimCgroup};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinSet, spawn_blocking, spawn_local};
@@ -22,7 +22,6 @@ use crate::core::event::{
 };
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{Image, Name, Network, PodSpec, Userns};
-use crate::core::time::Millis;
 
 use super::{Events, StartOrder};
 
@@ -50,8 +49,9 @@ pub use leftover::Leftover;
 use run::Order;
 use users::Ranges;
 
-/// How long shims may take to be told something at the end of the program.
-const TELL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long shims may take to be told something at the end of the program: less
+/// than clients wait for that.
+const TELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between tries to remove what an orderly end leaves empty.
 const CLOSE_PAUSES_MS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -73,6 +73,8 @@ pub struct Surroundings {
     pub shim_cgroups: Vec<ShimCgroup>,
     /// Milliseconds between the stop signal and the kill.
     pub stop_grace_ms: u64,
+    /// What pods do when this program is no more, however it ends.
+    pub on_hangup: Option<OnHangup>,
     /// Whether the program is without root, and its shims are root of user
     /// namespaces alone.
     pub is_rootless: bool,
@@ -324,14 +326,17 @@ impl ContainerRuntime {
         let _ = std::fs::remove_dir(run_dir::pods(&self.surroundings.run_dir));
     }
 
-    /// Tells every shim to stop its pod by itself `after_ms` from now, and waits
-    /// until all have been told, within reason.
-    pub async fn run_until(&self, deadline: Millis) {
+    /// Lets every pod go on when this program is no more, whatever was to become of
+    /// it, and waits until all shims have been told, within reason.
+    pub async fn keep(&self) {
+        if self.surroundings.on_hangup.is_none() {
+            return;
+        }
         let mut told = Vec::new();
         for run in self.runs.values() {
             let (tell, when_told) = oneshot::channel();
             // A run that has ended has closed its inbox.
-            if run.orders.send(Order::RunUntil(deadline, tell)).is_ok() {
+            if run.orders.send(Order::Keep(tell)).is_ok() {
                 told.push(when_told);
             }
         }
@@ -342,7 +347,7 @@ impl ContainerRuntime {
         };
         // A run that is on its way out listens no more, and may take its time.
         if timeout(TELL_PATIENCE, all_told).await.is_err() {
-            tracing::warn!("not every pod could be told when to stop");
+            tracing::warn!("not every pod could be told to go on");
         }
     }
 

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tank_shim::protocol::{
-    self as shim_protocol, ExitRecord, FromShim, Hello, PreStopFailed, Role, RunUntil,
-    RunningContainer, State, ToShim, UserNamespace,
+    self as shim_protocol, ExitRecord, FromShim, Hello, PreStopFailed, Role, RunningContainer,
+    State, ToShim, UserNamespace,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedMutexGuard, Semaphore, oneshot};
@@ -62,8 +62,8 @@ pub(super) enum Order {
     Cancel,
     /// Kill now.
     Kill,
-    /// Stop at this instant though nobody is left to ask.
-    RunUntil(Millis, oneshot::Sender<()>),
+    /// Go on when this program is no more.
+    Keep(oneshot::Sender<()>),
 }
 
 /// What a run knows of itself.
@@ -106,7 +106,10 @@ pub(super) async fn started(context: Context, order: StartOrder, mut orders: Ord
 /// Sees a run through that another program began, by what the loop says first.
 pub(super) async fn found(context: Context, live: Live, mut orders: Orders) {
     let started = live.started();
-    let Live { mut shim, mut record, .. } = live;
+    let Live { mut shim, mut record, is_foreign, .. } = live;
+    if !is_foreign {
+        context.tell_policy(&mut shim).await;
+    }
     let Some(first) = orders.recv().await else { return };
     let mut asked = Asked::default();
     let (Order::Adopt(action), Some(mut record)) = (&first, record.clone()) else {
@@ -343,6 +346,7 @@ impl Context {
         request.user_namespace = self.users_of(spec)?;
         self.make_volumes(spec, &request, orders).await?;
         let mut shim = self.spawn_in_turn(record).await?;
+        self.tell_policy(&mut shim).await;
         // A shim that dies at once breaks the pipe before it is read: its end,
         // not the broken pipe, is the news.
         let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
@@ -403,6 +407,10 @@ impl Context {
 
     /// Lets what has begun end in order, unless it is to be killed.
     async fn call_off(&self, shim: &mut Shim, orders: &mut Orders) {
+        if !shim.has_been_asked() {
+            // It would have nothing to say to a stop.
+            return;
+        }
         let mut asked = Asked::default();
         let stop = shim_protocol::Stop { asked_at_ms: clock::now().0 };
         let _ = shim.send(&ToShim::Stop(stop)).await;
@@ -546,6 +554,13 @@ impl Context {
         }
     }
 
+    /// Says what the pod is to do when this program is no more: once on each
+    /// connection, before there is anything on it that could be left alone.
+    async fn tell_policy(&self, shim: &mut Shim) {
+        // A shim that cannot be reached is ending; recv() says so next.
+        let _ = shim.send(&ToShim::OnHangup(self.surroundings.on_hangup)).await;
+    }
+
     fn failure(&self, step: &str, what: impl Into<String>) -> Failure {
         end::start_failure(&self.pod, step, what)
     }
@@ -574,7 +589,7 @@ async fn cancelled(orders: &mut Orders) {
             Some(Order::Adjust(..) | Order::Adopt(_) | Order::SeeThrough) => {
                 unreachable!("the core adjusts and adopts only what has started")
             }
-            Some(Order::RunUntil(_, told)) => drop(told),
+            Some(Order::Keep(told)) => drop(told),
             // The loop has ended; who comes next finds the run directory.
             None => std::future::pending().await,
         }
@@ -585,7 +600,7 @@ async fn killed(orders: &mut Orders) {
     loop {
         match orders.recv().await {
             Some(Order::Kill) => return,
-            Some(Order::RunUntil(_, told)) => drop(told),
+            Some(Order::Keep(told)) => drop(told),
             Some(_) => {}
             None => std::future::pending().await,
         }
@@ -614,9 +629,8 @@ impl Context {
                 asked.is_kill = true;
                 ToShim::Kill
             }
-            Order::RunUntil(at, told) => {
-                let until = RunUntil { at_ms: at.0 };
-                let _ = shim.send(&ToShim::RunUntil(Some(until))).await;
+            Order::Keep(told) => {
+                let _ = shim.send(&ToShim::OnHangup(None)).await;
                 let _ = told.send(());
                 return;
             }

@@ -29,6 +29,7 @@ pub(super) struct Shim {
     pid: Pid,
     /// Whether the kernel has said whose pid that is, and not only the shim.
     is_known: bool,
+    has_been_asked: bool,
 }
 
 /// What a shim has said.
@@ -62,7 +63,8 @@ impl Shim {
 
     fn new(control: UnixStream, pid: Pid, is_known: bool) -> io::Result<Self> {
         let process = register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-        Ok(Self { control, decoder: Decoder::default(), process, pid, is_known })
+        let decoder = Decoder::default();
+        Ok(Self { control, decoder, process, pid, is_known, has_been_asked: false })
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -71,7 +73,13 @@ impl Shim {
 
     /// Sends an order.
     pub(super) async fn send(&mut self, message: &ToShim) -> io::Result<()> {
+        self.has_been_asked |= matches!(message, ToShim::Launch(_));
         self.control.write_all(&encode(message)).await
+    }
+
+    /// Whether a launch was asked for on this connection.
+    pub(super) fn has_been_asked(&self) -> bool {
+        self.has_been_asked
     }
 
     /// The shim's next message, `None` when the connection is over. Losing a
