@@ -171,8 +171,8 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let trees = if is_rootless { trees.delegated(&options.cgroup_parent, &own) } else { trees };
     let mut cgroups = Cgroups::new(trees, &options.cgroup_parent, &options.run_dir);
-    let shim_cgroups = cgroups.of_shims(&own);
-    cgroups.prepare(&shim_cgroups).map_err(|error| system("make cgroups", &error))?;
+    let mut shim_cgroups = cgroups.of_shims(&own);
+    cgroups.prepare(&mut shim_cgroups, &own).map_err(|error| system("make cgroups", &error))?;
     if is_rootless {
         cgroups.forget_what_is_kept_back();
     }

@@ -12,7 +12,7 @@ use crate::{Machine, host_pid};
 const ALONE: Duration = Duration::from_millis(250);
 
 /// It writes as long as it lives, and says goodbye when it is asked to end.
-const WRITES: &str =
+pub(crate) const WRITES: &str =
     "trap 'echo bye; exit 0' TERM; while true; do echo tick; sleep 0.02 & wait; done";
 
 /// How the program ends.

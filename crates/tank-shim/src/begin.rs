@@ -2,7 +2,7 @@
 //! a user namespace unless it is root, takes over the descriptors it was given,
 //! and leaves everything of its spawner behind. Runs once, before anything else.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -47,10 +47,24 @@ fn become_first_process() -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() {
         return become_root();
     }
-    let cloned = syscall::clone(libc::CLONE_NEWPID, None);
+    let cloned = be_born(libc::CLONE_NEWPID);
     match cloned.map_err(|errno| failure(Step::EnterPidNamespace, "of its own", errno))? {
         Cloned::Parent(_) => syscall::exit_now(0),
         Cloned::Child => Ok(()),
+    }
+}
+
+/// Makes the shim in the cgroup that is named for it, if any. Whoever started the
+/// BEAM may kill the one that this process is in at any moment. A refusal, which is
+/// whoever's who is not root, leaves the shim there: it works, and a pod is the
+/// better for it.
+fn be_born(namespaces: libc::c_int) -> Result<Cloned, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let named = std::env::args_os().nth(2);
+    let cgroup = named.and_then(|path| rustix::fs::open(path, flags, Mode::empty()).ok());
+    match syscall::clone(namespaces, cgroup.as_ref().map(AsFd::as_fd)) {
+        Err(_) if cgroup.is_some() => syscall::clone(namespaces, None),
+        cloned => cloned,
     }
 }
 
@@ -59,7 +73,7 @@ fn become_first_process() -> Result<(), Failure> {
 fn become_root() -> Result<(), Failure> {
     let failed = |errno| failure(Step::MakeUserNamespace, "of its own", errno);
     let (given, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-    match syscall::clone(libc::CLONE_NEWUSER | libc::CLONE_NEWPID, None).map_err(failed)? {
+    match be_born(libc::CLONE_NEWUSER | libc::CLONE_NEWPID).map_err(failed)? {
         // A child that is told nothing ends, and this process tells why there is none.
         Cloned::Parent(child) => {
             own_users::give_ids(&child)?;

@@ -139,7 +139,9 @@ impl Move {
             let mut file = open_existing(Path::new(&path)).map_err(failed)?;
             match cgroup.join {
                 Join::Tasks => file.write_all(b"0").map_err(failed)?,
-                Join::Procs | Join::Clone => later.push(file),
+                Join::Procs => later.push(file),
+                // It was born there, if it was let.
+                Join::Clone => {}
             }
         }
         Ok(Self { later })

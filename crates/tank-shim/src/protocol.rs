@@ -409,7 +409,7 @@ pub struct Cgroup {
 pub struct ShimCgroup {
     /// Absolute path.
     pub path: String,
-    /// How to join; `clone` is the same as `procs` here.
+    /// How to join; by `clone` it was born there, as its second argument says.
     pub join: Join,
 }
 

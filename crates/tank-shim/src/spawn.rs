@@ -24,7 +24,7 @@ use crate::Program;
 /// system says to opening, locking or executing.
 pub fn spawn(program: &Program, run_dir: &Path) -> io::Result<UnixStream> {
     let lock = lock(run_dir)?.into();
-    let (control, mut maker) = start(program.command(), run_dir, lock)?;
+    let (control, mut maker) = start(program.command(), run_dir, None, lock)?;
     let status = maker.wait()?;
     if status.success() {
         Ok(control)
@@ -34,7 +34,7 @@ pub fn spawn(program: &Program, run_dir: &Path) -> io::Result<UnixStream> {
 }
 
 /// Starts a shim, by a command without arguments, on a run directory that is
-/// locked. Returns the first control connection, in blocking mode, and the
+/// locked, to be born in a version 2 cgroup where one is given. Returns the first control connection, in blocking mode, and the
 /// process that makes the shim as its child and ends, so that the shim belongs
 /// to nobody.
 ///
@@ -44,11 +44,13 @@ pub fn spawn(program: &Program, run_dir: &Path) -> io::Result<UnixStream> {
 pub fn start(
     mut command: Command,
     run_dir: &Path,
+    birth_cgroup: Option<&Path>,
     lock: OwnedFd,
 ) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
     let maker = command
         .arg(run_dir)
+        .args(birth_cgroup)
         .env_clear()
         .stdin(OwnedFd::from(theirs))
         .stdout(lock)

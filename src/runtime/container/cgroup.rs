@@ -27,6 +27,9 @@ const POD_SUFFIX: &str = ".pod";
 /// Controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
+/// The controller whose new groups let nobody in.
+const CPUSET: &str = "cpuset";
+
 /// The limit of memory and swap together, in version 1.
 const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
 
@@ -166,14 +169,20 @@ impl Cgroups {
 
     /// Makes the directories above pods and shims, and hands the v2 controllers
     /// down to them. A controller that the parent does not have shows at the
-    /// first pod that needs it, by name.
+    /// first pod that needs it, by name. Of the shims' groups, those are left that
+    /// they can move to; `own` is as for [`Self::of_shims`].
     ///
     /// # Errors
     /// When a directory cannot be made.
-    pub fn prepare(&self, shims: &[ShimCgroup]) -> io::Result<()> {
+    pub fn prepare(&self, shims: &mut Vec<ShimCgroup>, own: &str) -> io::Result<()> {
         let groups = self.trees.pod_roots().map(|root| self.instance_dir(root));
         for dir in groups.chain(shims.iter().map(|group| PathBuf::from(&group.path))) {
             fs::create_dir_all(dir)?;
+        }
+        if let Some(root) = self.trees.v1.get(CPUSET) {
+            let home = self.path(root, SHIMS);
+            let is_open = |dir: &Path| fill_cpuset(root, dir, own).is_ok();
+            shims.retain(|group| Path::new(&group.path) != home || is_open(&home));
         }
         let Some((root, controllers)) = &self.trees.v2 else { return Ok(()) };
         let wanted = CONTROLLERS.iter().filter(|name| controllers.iter().any(|c| c == *name));
@@ -309,15 +318,12 @@ impl Cgroups {
     #[must_use]
     pub fn of_shims(&self, own: &str) -> Vec<ShimCgroup> {
         let mut groups = BTreeMap::new();
-        for line in own.lines() {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
-            // A new cpuset has no CPUs and lets nobody in.
-            if path == "/" || names == "cpuset" {
+        for (names, path) in groups_of(own) {
+            if path == "/" {
                 continue;
             }
             let (root, join) = match (names, &self.trees.v2) {
-                ("", Some((root, _))) => (Some(root), Join::Procs),
+                ("", Some((root, _))) => (Some(root), Join::Clone),
                 (names, _) => (names.split(',').find_map(|n| self.trees.v1.get(n)), Join::Tasks),
             };
             if let Some(root) = root {
@@ -373,6 +379,31 @@ impl Cgroups {
     fn instance_dir(&self, root: &Path) -> PathBuf {
         root.join(&self.parent).join(&self.instance)
     }
+}
+
+/// Gives a new cpuset what the program's own one has, and those above it what their
+/// parents have: without CPUs and memory it would let nobody in.
+fn fill_cpuset(root: &Path, group: &Path, own: &str) -> io::Result<()> {
+    let left = groups_of(own).find(|(names, _)| names.split(',').any(|name| name == CPUSET));
+    let left = left.map(|(_, path)| root.join(path.trim_start_matches('/')));
+    let mut above: Vec<&Path> = group.ancestors().take_while(|dir| *dir != root).collect();
+    above.reverse();
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        for dir in &above {
+            let parent = dir.parent().unwrap_or(root);
+            let model = left.as_deref().filter(|left| *dir == group && left.exists());
+            if fs::read_to_string(dir.join(file))?.trim().is_empty() {
+                fs::write(dir.join(file), fs::read(model.unwrap_or(parent).join(file))?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The controllers, or the name, of each hierarchy and the path of the group in it, in
+/// the text of `/proc/PID/cgroup`.
+fn groups_of(own: &str) -> impl Iterator<Item = (&str, &str)> {
+    own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'))
 }
 
 /// Whether a directory can be made, or made things in, by this user.
@@ -729,6 +760,6 @@ mod tests {
         let instance = instance_of(Path::new("/run/tank"));
         let path = |tree| format!("/sys/fs/cgroup/{tree}/tank/{instance}/_shims");
         let (systemd, unified) = (path("systemd"), path("unified"));
-        assert_eq!(joins, [(&*systemd, Join::Tasks), (&*unified, Join::Procs)]);
+        assert_eq!(joins, [(&*systemd, Join::Tasks), (&*unified, Join::Clone)]);
     }
 }

@@ -434,7 +434,7 @@ async fn sweep_cgroups(surroundings: &Surroundings, pod: &Name) -> io::Result<()
 /// Removes what a shim has left that was killed: it may belong to users that only
 /// another shim is root over. One that is asked for nothing does it and ends.
 async fn sweep_as_root(surroundings: &Surroundings, path: &Path, dir: OwnedFd) -> io::Result<()> {
-    let mut shim = Shim::spawn(&surroundings.shim, path, dir)?;
+    let mut shim = Shim::spawn(surroundings, path, dir)?;
     while !matches!(shim.recv().await?, Some(FromShim::Hello(_)) | None) {}
     shim.hang_up().await?;
     shim.died().await;

@@ -487,7 +487,7 @@ impl Context {
         let recorded = record.write(&dir).and_then(|()| run_record::remove_end_and_others(&dir));
         recorded.map_err(|error| failed("write", &dir, &error))?;
         self.ranges.note(&self.pod, &dir).map_err(|error| failed("write", &dir, &error))?;
-        let shim = Shim::spawn(&surroundings.shim, &dir, lock)
+        let shim = Shim::spawn(surroundings, &dir, lock)
             .map_err(|error| failed("spawn", surroundings.shim.path(), &error))?;
         leftover::record_process(&dir, shim.pid())
             .map_err(|error| failed("write", &dir, &error))?;

@@ -11,14 +11,17 @@ use std::path::Path;
 
 use erlang_term_format::{Term, decode, from_slice};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tank_shim::Program;
 use tank_shim::frame::{Decoder, encode};
-use tank_shim::protocol::{FromShim, PROTOCOL, PROTOCOL_MIN, SOCKET_FILE, ToShim};
+use tank_shim::protocol::{
+    FromShim, Join, PROTOCOL, PROTOCOL_MIN, SOCKET_FILE, ShimCgroup, ToShim,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::poll::register;
+
+use super::Surroundings;
 
 /// A shim that lived when this value was made.
 #[derive(Debug)]
@@ -44,8 +47,10 @@ pub(super) enum Word {
 impl Shim {
     /// Starts a shim on a locked run directory, which keeps the lock. Until the
     /// shim has greeted, [`Self::kill`] reaches the process that makes it.
-    pub(super) fn spawn(program: &Program, dir: &Path, lock: OwnedFd) -> io::Result<Self> {
-        let (control, maker) = tank_shim::spawn::start(program.command(), dir, lock)?;
+    pub(super) fn spawn(around: &Surroundings, dir: &Path, lock: OwnedFd) -> io::Result<Self> {
+        let is_born_there = |group: &&ShimCgroup| group.join == Join::Clone;
+        let birth = around.shim_cgroups.iter().find(is_born_there).map(|group| group.path.as_ref());
+        let (control, maker) = tank_shim::spawn::start(around.shim.command(), dir, birth, lock)?;
         control.set_nonblocking(true)?;
         Self::new(UnixStream::from_std(control)?, Pid::from_child(&maker), false)
     }

@@ -144,7 +144,8 @@ impl Scene {
     pub(crate) fn unsealed_shim_of(&self, binary: &Path) -> Shim {
         let lock = tank_shim::spawn::lock(&self.run_dir()).unwrap().into();
         let command = Command::new(binary);
-        let (control, mut maker) = tank_shim::spawn::start(command, &self.run_dir(), lock).unwrap();
+        let (control, mut maker) =
+            tank_shim::spawn::start(command, &self.run_dir(), None, lock).unwrap();
         assert!(maker.wait().unwrap().success());
         Shim::greeted(control)
     }
