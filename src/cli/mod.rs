@@ -159,3 +159,50 @@ fn tool_end(is_well: io::Result<bool>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+
+    /// Set in a process whose every task is to panic.
+    const MARK: &str = "TANK_TEST_DEFECT";
+
+    /// The test below, in a process of its own.
+    const THIS: &str = "cli::tests::a_defect_in_a_task_or_a_thread_ends_the_program_at_once";
+
+    #[test]
+    fn a_defect_in_a_task_or_a_thread_ends_the_program_at_once() {
+        if let Ok(place) = std::env::var(MARK) {
+            fail_in(&place);
+        }
+        let program = std::env::current_exe().expect("it is there");
+        for place in ["task", "worker", "thread"] {
+            let mut command = Command::new(&program);
+            command.args(["--exact", THIS, "--nocapture"]).env(MARK, place);
+            let output = command.output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(i32::from(EXIT_INTERNAL)), "{place}: {said}");
+            assert!(said.contains(&format!("a defect in a {place}")), "{said}");
+        }
+    }
+
+    /// What nobody waits for: it would be gone without a word.
+    fn fail_in(place: &str) -> ! {
+        end_on_panic();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let (kind, place) = (place, place.to_owned());
+        let defect = move || panic!("a defect in a {place}");
+        LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            match kind {
+                "task" => drop(spawn_local(async move { defect() })),
+                "worker" => drop(tokio::task::spawn_blocking(defect)),
+                _ => drop(std::thread::spawn(defect)),
+            }
+            std::future::pending().await
+        })
+    }
+}
