@@ -1,0 +1,97 @@
+defmodule Tank.OtherBeam do
+  @moduledoc false
+
+  # Another BEAM, which a supervision tree with Tank in it makes into an app, for a
+  # test to end in whatever way.
+
+  import Tank.Wait
+
+  alias Tank.Acceptance
+
+  defstruct [:port, :pid, :host_pid, :log]
+
+  # It writes as long as it lives, and says goodbye when it is asked to end.
+  @script "trap 'echo bye; exit 0' TERM; while :; do echo tick; /bin/busybox sleep 0.02 & wait; done"
+
+  @app ~S"""
+  {opts, pod} = System.argv() |> hd() |> Base.decode64!() |> :erlang.binary_to_term()
+  {:ok, tree} = Supervisor.start_link([{Tank.Reconciler, opts}], strategy: :one_for_one)
+  :ok = Tank.apply(pod)
+  :ok = Tank.sync()
+  IO.puts("runs #{System.pid()} #{Tank.status("web").host_pid} .")
+  if IO.gets("") == "stop\n", do: Supervisor.stop(tree), else: Process.sleep(:infinity)
+  """
+
+  @doc "One that runs a pod that writes; it is started after a shell has done something."
+  def start!(context, opts, before \\ "") do
+    dirs = [data_dir: Path.join(context.dir, "data"), run_dir: Path.join(context.dir, "run")]
+    binary = Application.app_dir(:tank, "priv/tank")
+    pod = Acceptance.pod(context, "web", ["/bin/sh", "-c", @script])
+    told = {dirs ++ [binary: binary] ++ opts, pod} |> :erlang.term_to_binary() |> Base.encode64()
+    elixir = [System.find_executable("elixir"), "-pa", ebin(), "-e", @app, told]
+
+    port =
+      Port.open(
+        {:spawn_executable, "/bin/sh"},
+        [:binary, :exit_status, args: ["-c", before <> "\nexec \"$@\"", "sh" | elixir]]
+      )
+
+    [pid, host_pid] = ready(port, "")
+    log = Path.join(context.dir, "data/logs/web/c.log")
+    beam = %__MODULE__{port: port, pid: pid, host_pid: host_pid, log: log}
+    # Whatever becomes of the test, nothing is left: the next start stops it in order.
+    ExUnit.Callbacks.on_exit(fn -> clean_up(beam, dirs) end)
+    eventually("the pod writes", fn -> said?(beam, "tick") end)
+    beam
+  end
+
+  defp ebin, do: Application.app_dir(:tank, "ebin")
+
+  defp ready(port, said) do
+    case Regex.run(~r/runs (\d+) (\d+) \./, said) do
+      [_all, pid, host_pid] ->
+        [pid, host_pid]
+
+      nil ->
+        receive do
+          {^port, {:data, more}} -> ready(port, said <> more)
+          {^port, {:exit_status, status}} -> raise "it ended with #{status}: #{said}"
+        end
+    end
+  end
+
+  defp clean_up(beam, dirs) do
+    kill(beam)
+    {:ok, server} = Tank.Reconciler.start_link([name: :clean_up] ++ dirs)
+    GenServer.stop(server)
+  end
+
+  @doc "Kills it as `kill -9` does."
+  def kill(beam), do: System.cmd("kill", ["-9", beam.pid], stderr_to_stdout: true)
+
+  @doc "Has it stop its supervision tree, and waits for its end."
+  def stop(%{port: port}) do
+    Port.command(port, "stop\n")
+
+    receive do
+      {^port, {:exit_status, status}} -> status
+    end
+  end
+
+  @doc "Whether the pod's first process lives."
+  def pod_alive?(beam), do: File.exists?("/proc/#{beam.host_pid}")
+
+  @doc "Whether the pod has said this."
+  def said?(beam, word) do
+    case File.read(beam.log) do
+      {:ok, said} -> said =~ word
+      {:error, _none} -> false
+    end
+  end
+
+  @doc "Waits until the pod has said more: it lives, and goes on as it did."
+  def await_more(beam) do
+    size = File.stat!(beam.log).size
+    eventually("the pod writes on", fn -> File.stat!(beam.log).size > size end)
+  end
+end
