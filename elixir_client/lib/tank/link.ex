@@ -334,7 +334,11 @@ defmodule Tank.Link do
 
   defp exited(status) when status > 128 do
     error = disconnected("the port program was ended by signal #{status - 128}")
-    %{error | hint: "somebody killed it, or the kernel did for want of memory; pods are kept"}
+
+    hint =
+      "somebody killed it, or the kernel did for want of memory; pods do as :on_disconnect says"
+
+    %{error | hint: hint}
   end
 
   defp exited(status), do: disconnected("the port program exited with status #{status}")

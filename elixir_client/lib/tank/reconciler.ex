@@ -30,8 +30,8 @@ defmodule Tank.Reconciler do
     * `:stable_window` - a run that lasted this long resets the backoff; 600000
     * `:on_shutdown` - what an orderly stop of the supervision tree does to the pods: `:stop`
       (default) or `:keep`
-    * `:on_disconnect` - what happens to them when the BEAM dies: `:keep` (default), `:stop`,
-      or `{:stop, after_ms}`
+    * `:on_disconnect` - what happens to them when the BEAM or the port program dies: `:keep`
+      (default), `:stop`, or `{:stop, after_ms}`
     * `:owner` - a pid that gets `{:tank, pod_name, event}` with `{:running, host_pid}`,
       `{:exited, code}`, `{:signaled, number}` or `{:error, reason}`
     * `:runtime` - a module that runs pods in place of containers; see `Tank.Runtime`
@@ -65,10 +65,16 @@ defmodule Tank.Reconciler do
   an application's. A tree that a script or a shell started does not belong to an application: the
   BEAM ends without stopping it, which is `:on_disconnect`, as is `System.halt/1`.
 
-  ## When the port program dies
+  ## When the BEAM or the port program dies
 
-  Pods go on. Calls that wait get `{:error, %Tank.Error{code: :disconnected}}`, the server stops,
-  and its supervisor starts it again with a new port program.
+  Pods go on, or stop in order, now or later, as `:on_disconnect` says. It holds however they die,
+  `kill -9` of both included: who supervises a pod has known it since the pod's start, and counts
+  the time from when nobody was there any more. A port program that starts within that time takes
+  it back. Pods are in none of the BEAM's cgroups, nor in its session: a service manager that kills
+  all of a service leaves them alone.
+
+  When the port program alone dies, calls that wait get `{:error, %Tank.Error{code:
+  :disconnected}}`, the server stops, and its supervisor starts it again with a new port program.
   """
 
   use GenServer
