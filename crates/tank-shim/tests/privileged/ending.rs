@@ -5,9 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tank_shim::protocol::{
-    Container, Exit, ExitRecord, FromShim, Join, Role, RunUntil, Step, Stop, ToShim,
-};
+use tank_shim::protocol::{Container, Exit, FromShim, Join, Role, RunUntil, Step, Stop, ToShim};
 use tank_shim::record;
 
 use crate::scene::{
@@ -224,7 +222,7 @@ fn an_exit_that_nobody_watches_is_recorded() {
     let (shim, _) = scene.launched(&scene.script("sleep 0.2; echo late; exit 9"));
     shim.stream.shutdown(std::net::Shutdown::Both).unwrap();
     shim.wait_for_end();
-    let record = recorded_exit(&scene);
+    let record = scene.recorded_exit();
     assert_eq!((record.incarnation, record.exit), (7, Exit::Exited(9)));
     assert!(!record.is_asked, "{record:?}");
     assert_eq!(scene.logged("stdout"), "late\n");
@@ -237,7 +235,7 @@ fn an_end_that_was_asked_for_is_recorded_as_such() {
     shim.send(&ToShim::Stop(Stop { asked_at_ms: 0 }));
     shim.stream.shutdown(std::net::Shutdown::Both).unwrap();
     eventually("it is recorded", || record::read(&scene.run_dir()).unwrap().is_some());
-    let record = recorded_exit(&scene);
+    let record = scene.recorded_exit();
     assert!(record.is_asked && record.launched_at_ms.is_some(), "{record:?}");
 }
 
@@ -255,13 +253,6 @@ fn a_failed_launch_that_nobody_hears_of_is_recorded() {
     let words = record::read(&scene.run_dir()).unwrap();
     let Some(FromShim::Failed(failure)) = words else { panic!("{words:?}") };
     assert_eq!((failure.step, failure.container.as_deref()), (Step::Exec, Some("last")));
-}
-
-fn recorded_exit(scene: &Scene) -> ExitRecord {
-    match record::read(&scene.run_dir()).unwrap() {
-        Some(FromShim::Exited(record)) => record,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tank_shim::protocol::{Adjust, Adjustment, Exit, OnHangup, Role, RunUntil, StopPlan, ToShim};
-use tank_shim::record;
 
 use crate::scene::{Scene, Shim, boot_clock_ms_in, eventually, is_dead, open_process, scene};
 
@@ -48,8 +47,9 @@ fn expect_untouched(scene: &Scene, host_pid: i32) -> Shim {
 
 fn expect_stopped_in_order(scene: &Scene, shim: &Shim) {
     shim.wait_for_end();
-    let record = record::read(&scene.run_dir()).unwrap().unwrap();
+    let record = scene.recorded_exit();
     assert_eq!((record.incarnation, record.exit), (7, Exit::Exited(4)));
+    assert!(record.is_asked, "whoever comes next begins afresh");
     assert_eq!(scene.logged("stdout"), "ready\nbye\n");
 }
 
@@ -138,7 +138,7 @@ fn it_holds_during_a_launch() {
     eventually("it is ready", || scene.logged_by("first", "stdout").contains("ready"));
     hang_up(&shim);
     shim.wait_for_end();
-    let record = record::read(&scene.run_dir()).unwrap().unwrap();
+    let record = scene.recorded_exit();
     assert_eq!((record.container.as_str(), record.exit), ("first", Exit::Exited(4)));
     assert_eq!(scene.logged_by("first", "stdout"), "ready\nbye\n");
 }

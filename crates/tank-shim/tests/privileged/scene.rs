@@ -79,6 +79,14 @@ impl Scene {
         self.dir.join("rootfs")
     }
 
+    /// How the pod ended, by the record.
+    pub(crate) fn recorded_exit(&self) -> ExitRecord {
+        match tank_shim::record::read(&self.run_dir()).unwrap() {
+            Some(FromShim::Exited(record)) => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.dir.join("run")
     }
