@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::event::{ActionId, Incarnation, Origin, Revision, Ticket, Verdict};
 use super::failure::Failure;
+use super::forecast::Forecast;
 use super::spec::{Name, PodSpec};
 use super::status::{Exit, PodStatus};
 use super::time::Millis;
@@ -89,6 +90,17 @@ pub enum Write {
     ClearVerdict(Name),
 }
 
+impl Write {
+    /// The pod whose spec it writes, if it writes one.
+    pub(super) fn spec_of(&self) -> Option<&Name> {
+        match self {
+            Self::Put(spec) | Self::Create(spec) => Some(&spec.name),
+            Self::Delete(pod) => Some(pod),
+            Self::PutVerdict(..) | Self::ClearVerdict(_) => None,
+        }
+    }
+}
+
 /// A pod's spec with its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
@@ -126,6 +138,8 @@ pub enum Response {
     Pods(Vec<Desired>),
     /// Statuses by name.
     Statuses(BTreeMap<Name, PodStatus>),
+    /// What an apply of each spec would come to, in the order asked.
+    Planned(Vec<Forecast>),
 }
 
 /// Something a subscriber is told unasked.

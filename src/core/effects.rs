@@ -54,10 +54,10 @@ pub(super) enum Alarm {
 }
 
 /// Writes of one pod in flight, by kind.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Writing {
-    specs: u32,
-    verdicts: u32,
+    specs: BTreeSet<ActionId>,
+    verdicts: BTreeSet<ActionId>,
 }
 
 /// All that is going out.
@@ -127,8 +127,9 @@ impl Effects {
 
     /// Asks for a write.
     pub(super) fn persist(&mut self, write: PendingWrite) -> ActionId {
+        let id = self.next_action();
         let writing = self.writing.entry(pod_of(&write.write).clone()).or_default();
-        *writing.count_of(&write.write) += 1;
+        writing.of_kind(&write.write).insert(id);
         self.ask(Action::Persist(write.write.clone()), Pending::Write(write))
     }
 
@@ -162,8 +163,8 @@ impl Effects {
         if let Pending::Write(write) = &pending {
             let pod = pod_of(&write.write);
             let writing = self.writing.get_mut(pod).expect("every write in flight is counted");
-            *writing.count_of(&write.write) -= 1;
-            if writing.specs == 0 && writing.verdicts == 0 {
+            writing.of_kind(&write.write).remove(&id);
+            if writing.specs.is_empty() && writing.verdicts.is_empty() {
                 self.writing.remove(pod);
             }
         }
@@ -177,12 +178,17 @@ impl Effects {
 
     /// Whether a write of this pod's spec is in flight.
     pub(super) fn is_writing_spec(&self, pod: &Name) -> bool {
-        self.writing.get(pod).is_some_and(|writing| writing.specs > 0)
+        self.oldest_spec_write(pod).is_some()
+    }
+
+    /// The oldest write of this pod's spec that is in flight.
+    pub(super) fn oldest_spec_write(&self, pod: &Name) -> Option<ActionId> {
+        self.writing.get(pod).and_then(|writing| writing.specs.first().copied())
     }
 
     /// Whether a write of this pod's verdict is in flight.
     pub(super) fn is_writing_verdict(&self, pod: &Name) -> bool {
-        self.writing.get(pod).is_some_and(|writing| writing.verdicts > 0)
+        self.writing.get(pod).is_some_and(|writing| !writing.verdicts.is_empty())
     }
 
     /// Nobody waits for this ticket any more.
@@ -238,7 +244,7 @@ impl Effects {
 }
 
 impl Writing {
-    fn count_of(&mut self, write: &Write) -> &mut u32 {
+    fn of_kind(&mut self, write: &Write) -> &mut BTreeSet<ActionId> {
         match write {
             Write::Put(_) | Write::Create(_) | Write::Delete(_) => &mut self.specs,
             Write::PutVerdict(..) | Write::ClearVerdict(_) => &mut self.verdicts,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::spec::{Name, PodSpec};
-use super::status::Exit;
+use super::status::{Exit, Goal};
 use super::time::Millis;
 
 /// A request's key for its reply, chosen by the daemon, never reused.
@@ -70,6 +70,18 @@ pub enum Request {
     Sync,
     /// Stop and start now, retries 0.
     Restart(Name),
+    /// What an apply of each would come to. The names are unique.
+    Plan(Vec<Arc<PodSpec>>),
+    /// Answered once the pod is in this state, by the spec that is desired when
+    /// all writes of it that were asked for before are over.
+    Await {
+        /// The pod.
+        pod: Name,
+        /// What is waited for.
+        goal: Goal,
+        /// How long, before it fails; without end when absent.
+        timeout_ms: Option<u64>,
+    },
     /// Kill a run as a crash: policy decides what follows.
     Kill(Name, Incarnation),
     /// Start nothing more. With `stop_pods`, stop all pods too. Answered when

@@ -39,6 +39,8 @@ pub enum Code {
     RuntimeFailed,
     /// A run vanished without an exit status.
     Lost,
+    /// What was waited for has not come in time.
+    Timeout,
     /// The program is stopping and takes no more work.
     ShuttingDown,
     /// A stated limit on work in flight is reached.
@@ -51,7 +53,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedFrame,
         Self::FrameTooLarge,
         Self::ProtocolMismatch,
@@ -70,6 +72,7 @@ impl Code {
         Self::ImageUnavailable,
         Self::RuntimeFailed,
         Self::Lost,
+        Self::Timeout,
         Self::ShuttingDown,
         Self::Busy,
         Self::BadOption,
@@ -104,6 +107,7 @@ impl Code {
             Self::ImageUnavailable => "image_unavailable",
             Self::RuntimeFailed => "runtime_failed",
             Self::Lost => "lost",
+            Self::Timeout => "timeout",
             Self::ShuttingDown => "shutting_down",
             Self::Busy => "busy",
             Self::BadOption => "bad_option",

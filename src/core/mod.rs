@@ -49,15 +49,19 @@
 //! | `backoff` | how long to wait, and after which exits |
 //! | `resync` | when the next full pass is due |
 //! | `syncs` | who waits for a pass to settle |
+//! | `awaits` | who waits for a pod to reach a state |
+//! | [`forecast`] | what an apply would come to |
 //! | `versions` | which revision of the store is known |
 //! | `sightings` | observed runs against tracked ones, cheaply |
 //! | `effects` | what is to go out, and what is in flight |
 
 pub mod action;
+mod awaits;
 mod backoff;
 mod effects;
 pub mod event;
 pub mod failure;
+pub mod forecast;
 mod plan;
 mod pod;
 pub mod reconciler;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::action::{Action, Notice, Write};
+use super::awaits::Sight;
 use super::backoff::{self, delay_text};
 use super::effects::{Alarm, Effects, Mode, PendingWrite};
 use super::event::{
@@ -13,6 +14,7 @@ use super::event::{
     StoredPod, Verdict,
 };
 use super::failure::{Code, Failure, Place};
+use super::forecast::{self, Course, Forecast};
 use super::plan::{self, Doing, Step, Want};
 use super::sightings::Sighting;
 use super::spec::{ContainerSpec, Name, PodSpec};
@@ -231,11 +233,7 @@ impl Pod {
     fn doing(&self, now: Millis) -> Doing {
         match &self.state {
             State::Resting(_) if !self.orphans.is_empty() => Doing::Littered,
-            State::Resting(Rest::Fresh) => Doing::Fresh,
-            State::Resting(Rest::Found) => Doing::Found,
-            State::Resting(Rest::Waiting { until, .. }) if *until > now => Doing::Waiting,
-            State::Resting(Rest::Waiting { .. }) => Doing::Due,
-            State::Resting(Rest::Terminal) => Doing::Terminal,
+            State::Resting(rest) => rest.doing(now),
             State::Launching { is_cancelled: true, .. } => Doing::Cancelled,
             State::Launching { is_adopted: true, .. } => Doing::Adopting,
             State::Launching { .. } => Doing::Launching,
@@ -252,17 +250,21 @@ impl Pod {
         match fx.mode {
             Mode::Holding => Want::Hold,
             Mode::Halting => Want::Halt,
-            Mode::Working if self.is_restart_asked => Want::New,
-            Mode::Working => match &self.tracked {
-                Some(tracked) if !tracked.is_of(desired) => {
-                    let is_adjusted =
-                        fx.config.adjust && tracked.spec.is_adjustable_to(&desired.spec);
-                    if is_adjusted { Want::Adjusted } else { Want::New }
-                }
-                _ if desired.verdict.is_some() => Want::Finished,
-                Some(_) => Want::Same,
-                None => Want::New,
-            },
+            Mode::Working => self.want_beside(fx, self.tracked.as_ref(), desired),
+        }
+    }
+
+    /// What is wanted of a pod that has this and shall have that.
+    fn want_beside(&self, fx: &Effects, tracked: Option<&Tracked>, desired: &Stored) -> Want {
+        match tracked {
+            _ if self.is_restart_asked => Want::New,
+            Some(tracked) if !tracked.is_of(desired) => {
+                let is_adjusted = fx.config.adjust && tracked.spec.is_adjustable_to(&desired.spec);
+                if is_adjusted { Want::Adjusted } else { Want::New }
+            }
+            _ if desired.verdict.is_some() => Want::Finished,
+            Some(_) => Want::Same,
+            None => Want::New,
         }
     }
 
@@ -420,6 +422,57 @@ impl Pod {
         self.has_traces |= !matches!(state, State::Resting(Rest::Fresh));
         self.state = state;
         self.changed = fx.next_action();
+    }
+}
+
+/// What would be decided.
+impl Pod {
+    /// What an apply of this spec would come to now.
+    pub(super) fn forecast(&self, fx: &Effects, spec: &Arc<PodSpec>) -> Forecast {
+        let standing = self.standing();
+        let is_same = self.desired.as_ref().is_some_and(|desired| desired.spec == *spec);
+        Forecast {
+            pod: spec.name.clone(),
+            course: if is_same { Course::None } else { self.course(fx, spec, standing.is_some()) },
+            changes: standing.map(|(_, old)| old.differences(spec)).unwrap_or_default(),
+            generation: standing.map(|(generation, _)| generation),
+        }
+    }
+
+    fn course(&self, fx: &Effects, spec: &Arc<PodSpec>, is_there: bool) -> Course {
+        // A generation of its own, which is of no run.
+        let generation = Revision(u64::MAX);
+        let desired = Stored { generation, spec: Arc::clone(spec), verdict: None };
+        let (doing, tracked) = match &self.state {
+            // By then the run is by what it is adjusted to.
+            State::Adjusting { target, .. } => (Doing::Running, Some(&**target)),
+            // Nothing of this keeps the pod from being as it was.
+            State::Resting(rest) | State::Sweeping { rest, .. } => {
+                (rest.doing(fx.now), self.tracked.as_ref())
+            }
+            State::Removing { .. } => (Doing::Fresh, None),
+            _ => (self.doing(fx.now), self.tracked.as_ref()),
+        };
+        forecast::course(doing, self.want_beside(fx, tracked, &desired), is_there)
+    }
+
+    /// The spec that another would replace. While a delete waits for another
+    /// apply, it is that of the run.
+    fn standing(&self) -> Option<(Revision, &Arc<PodSpec>)> {
+        if let Some(desired) = &self.desired {
+            return Some((desired.generation, &desired.spec));
+        }
+        self.delete_due?;
+        let tracked = match &self.state {
+            State::Adjusting { target, .. } => Some(&**target),
+            State::Launching { is_cancelled: true, .. }
+            | State::Resting(Rest::Fresh)
+            | State::Sweeping { rest: Rest::Fresh, .. }
+            | State::Stopping { .. }
+            | State::Removing { .. } => None,
+            _ => self.tracked.as_ref(),
+        };
+        tracked.map(|tracked| (tracked.generation, &tracked.spec))
     }
 }
 
@@ -903,6 +956,19 @@ impl Pod {
         })
     }
 
+    /// What those see who wait for the pod to be something.
+    pub(super) fn sight(&self, fx: &Effects) -> Sight {
+        let is_run = matches!(self.state, State::Launching { .. } | State::Running { .. });
+        let is_adjusting = matches!(self.state, State::Adjusting { .. });
+        Sight {
+            desired: self.desired.as_ref().map(|desired| desired.generation),
+            status: self.status(fx),
+            is_passing: is_adjusting || (is_run && self.is_restart_asked),
+            is_there: !self.is_forgettable(),
+            ..Sight::default()
+        }
+    }
+
     /// Where one pid is all that is known, it is that of the only container.
     fn containers(&self, started: Option<&Arc<Started>>) -> Vec<ContainerStatus> {
         let specs = self.tracked.as_ref().map_or(&[][..], |tracked| &tracked.spec.containers);
@@ -974,6 +1040,18 @@ impl Pod {
         match self.state {
             State::Resting(Rest::Waiting { until, .. }) => Some(until),
             _ => None,
+        }
+    }
+}
+
+impl Rest {
+    fn doing(self, now: Millis) -> Doing {
+        match self {
+            Self::Fresh => Doing::Fresh,
+            Self::Found => Doing::Found,
+            Self::Waiting { until, .. } if until > now => Doing::Waiting,
+            Self::Waiting { .. } => Doing::Due,
+            Self::Terminal => Doing::Terminal,
         }
     }
 }

@@ -6,17 +6,19 @@ use std::mem;
 use std::sync::Arc;
 
 use super::action::{Command, Desired, Notice, Reply, Response, Write};
+use super::awaits::{Awaits, Sight, Waiter, no_pod};
 use super::effects::{Alarm, Effects, Mode, Pending, PendingWrite};
 use super::event::{
     ActionId, DesiredChange, Event, Incarnation, Observation, ObservedRun, Outcome, Request,
     Revision, StoredPod, Ticket,
 };
 use super::failure::{Code, Failure, Place};
+use super::forecast::{Course, Forecast};
 use super::pod::{Pod, Stored};
 use super::resync::Resync;
 use super::sightings;
 use super::spec::{Name, PodSpec};
-use super::status::PodStatus;
+use super::status::{Goal, PodStatus};
 use super::syncs::Syncs;
 use super::time::Millis;
 use super::versions::Versions;
@@ -68,6 +70,7 @@ pub struct Reconciler {
     versions: Versions,
     resync: Resync,
     syncs: Syncs,
+    awaits: Awaits,
     fx: Effects,
     is_ready: bool,
     shutdowns: Vec<Ticket>,
@@ -85,6 +88,7 @@ impl Reconciler {
             versions: Versions::default(),
             resync: Resync::new(config.interval_ms, config.debounce_ms, now),
             syncs: Syncs::default(),
+            awaits: Awaits::default(),
             fx: Effects::new(config, now),
             is_ready: false,
             shutdowns: Vec::new(),
@@ -107,6 +111,7 @@ impl Reconciler {
             Event::Woke => {}
         }
         self.ring_alarms();
+        self.give_up_awaits();
         self.observe_if_due();
         self.answer_shutdowns();
     }
@@ -133,7 +138,8 @@ impl Reconciler {
         if self.fx.mode != Mode::Working {
             return self.fx.next_alarm();
         }
-        self.resync.deadline().into_iter().chain(self.fx.next_alarm()).min()
+        let alarms = self.fx.next_alarm().into_iter().chain(self.awaits.deadline());
+        self.resync.deadline().into_iter().chain(alarms).min()
     }
 
     /// Whether anything is wanted of this pod, or goes on with it.
@@ -165,6 +171,13 @@ impl Reconciler {
             Request::Status(Some(pod)) => self.status(ticket, &pod),
             Request::Sync => self.sync(ticket),
             Request::Restart(pod) => self.restart(ticket, &pod),
+            Request::Plan(specs) => {
+                let forecasts = self.forecasts(&specs);
+                self.fx.reply(ticket, Ok(Response::Planned(forecasts)));
+            }
+            Request::Await { pod, goal, timeout_ms } => {
+                self.await_goal(ticket, &pod, goal, timeout_ms);
+            }
             Request::Kill(pod, incarnation) => self.kill(ticket, &pod, incarnation),
             Request::Shutdown { stop_pods } => self.shutdown(ticket, stop_pods),
         }
@@ -230,6 +243,50 @@ impl Reconciler {
         self.touch(pod, |state, _| state.ask_restart());
     }
 
+    /// What an apply of each would come to. Nothing is another for having been asked.
+    fn forecasts(&self, specs: &[Arc<PodSpec>]) -> Vec<Forecast> {
+        let unknown = |spec: &PodSpec| Forecast {
+            pod: spec.name.clone(),
+            course: Course::Create,
+            changes: Vec::new(),
+            generation: None,
+        };
+        let forecast = |spec: &Arc<PodSpec>| {
+            let pod = self.pods.get(&spec.name);
+            pod.map_or_else(|| unknown(spec), |pod| pod.forecast(&self.fx, spec))
+        };
+        specs.iter().map(forecast).collect()
+    }
+
+    fn await_goal(&mut self, ticket: Ticket, pod: &Name, goal: Goal, timeout_ms: Option<u64>) {
+        let after = self.fx.next_action();
+        let deadline = timeout_ms.map(|timeout_ms| self.fx.now.after(timeout_ms));
+        self.awaits.add(pod, Waiter { ticket, goal, after, generation: None }, deadline);
+        self.answer_awaits(pod);
+    }
+
+    /// Shows a pod to those who wait for it.
+    fn answer_awaits(&mut self, pod: &Name) {
+        if self.awaits.is_awaited(pod) {
+            let sight = self.sight(pod);
+            for (ticket, result) in self.awaits.seen(pod, &sight) {
+                self.fx.reply(ticket, result);
+            }
+        }
+    }
+
+    fn give_up_awaits(&mut self) {
+        while let Some((pod, waiter)) = self.awaits.take_late(self.fx.now) {
+            let failure = waiter.too_late(&pod, &self.sight(&pod));
+            self.fx.reply(waiter.ticket, Err(failure));
+        }
+    }
+
+    fn sight(&self, pod: &Name) -> Sight {
+        let state = self.pods.get(pod).map(|state| state.sight(&self.fx));
+        Sight { oldest_write: self.fx.oldest_spec_write(pod), ..state.unwrap_or_default() }
+    }
+
     fn kill(&mut self, ticket: Ticket, pod: &Name, incarnation: Incarnation) {
         if !self.pods.get(pod).is_some_and(|state| state.has_run(incarnation)) {
             return self.fx.reply(ticket, Err(no_run(pod, incarnation)));
@@ -243,7 +300,7 @@ impl Reconciler {
         self.fx.mode = self.fx.mode.max(mode);
         self.fx.halt_failure = None;
         self.shutdowns.push(ticket);
-        for waiting in self.syncs.refuse_waiting() {
+        for waiting in self.syncs.refuse_waiting().into_iter().chain(self.awaits.refuse_all()) {
             self.fx.reply(waiting, Err(shutting_down()));
         }
         let names: Vec<Name> = self.pods.keys().cloned().collect();
@@ -271,6 +328,7 @@ impl Reconciler {
 
     fn abandoned(&mut self, ticket: Ticket) {
         self.syncs.abandon(ticket);
+        self.awaits.abandon(ticket);
         self.shutdowns.retain(|waiting| *waiting != ticket);
         self.fx.abandon(ticket);
     }
@@ -320,6 +378,7 @@ impl Reconciler {
 
     fn persisted(&mut self, write: PendingWrite, result: Result<Revision, Failure>) {
         let PendingWrite { write, ticket, is_change, incarnation } = write;
+        let written = write.spec_of().cloned();
         let result = result.map(|revision| match write {
             Write::Put(spec) | Write::Create(spec) => {
                 let changed = self.spec_persisted(spec, revision, is_change);
@@ -343,6 +402,9 @@ impl Reconciler {
         });
         if let Some(ticket) = ticket {
             self.fx.reply(ticket, result);
+        }
+        if let Some(pod) = written {
+            self.answer_awaits(&pod);
         }
     }
 
@@ -402,6 +464,9 @@ impl Reconciler {
         }
         // What is due now is work of this pass, too.
         self.ring_alarms();
+        for pod in self.awaits.pods() {
+            self.answer_awaits(&pod);
+        }
         self.end_pass();
     }
 
@@ -489,6 +554,7 @@ impl Reconciler {
         if pod.is_forgettable() {
             self.forget(name);
         }
+        self.answer_awaits(name);
         if !is_busy {
             self.settled(name);
         }
@@ -516,16 +582,18 @@ fn is_answered_late(request: &Request) -> bool {
     use Request as R;
     match request {
         R::Get(_) | R::List | R::Status(_) | R::Kill(..) | R::Shutdown { .. } => true,
-        R::Apply(_) | R::Create(_) | R::Delete(_) | R::Sync | R::Restart(_) => false,
+        R::Apply(_)
+        | R::Create(_)
+        | R::Delete(_)
+        | R::Sync
+        | R::Restart(_)
+        | R::Plan(_)
+        | R::Await { .. } => false,
     }
 }
 
 fn described(stored: &Stored) -> Desired {
     Desired { generation: stored.generation, spec: Arc::clone(&stored.spec) }
-}
-
-fn no_pod(pod: &Name) -> Failure {
-    Failure::new(Code::NotFound, format!("no pod {pod}")).at(Place::Pod, pod)
 }
 
 fn no_run(pod: &Name, incarnation: Incarnation) -> Failure {

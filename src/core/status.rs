@@ -61,6 +61,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Running, Self::Stopping, Self::BackingOff, Self::Terminal];
+
     /// The status's name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -70,6 +74,33 @@ impl Status {
             Self::Stopping => "stopping",
             Self::BackingOff => "backing_off",
             Self::Terminal => "terminal",
+        }
+    }
+}
+
+/// What a client can wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Goal {
+    /// The pod has this status.
+    Is(Status),
+    /// Nobody wants the pod, and nothing is left of it.
+    Gone,
+}
+
+impl Goal {
+    /// The goal of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let goals = Status::ALL.into_iter().map(Self::Is).chain([Self::Gone]);
+        goals.into_iter().find(|goal| goal.name() == name)
+    }
+
+    /// The goal's name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Is(status) => status.name(),
+            Self::Gone => "gone",
         }
     }
 }

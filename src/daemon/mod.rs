@@ -397,9 +397,7 @@ impl Daemon {
     }
 
     fn take_request(&mut self, id: i64, request: Request) {
-        if let Request::Apply(spec) | Request::Create(spec) = &request
-            && let Err(failure) = self.runtime.check(spec)
-        {
+        if let Err(failure) = self.check(&request) {
             self.session.refuse(id, failure.into());
             return;
         }
@@ -411,6 +409,15 @@ impl Daemon {
             _ => Waiter::Client(id),
         };
         self.request(waiter, request);
+    }
+
+    /// Whether the runtime can do what the specs in it ask for.
+    fn check(&self, request: &Request) -> Result<(), Failure> {
+        match request {
+            Request::Apply(spec) | Request::Create(spec) => self.runtime.check(spec),
+            Request::Plan(specs) => specs.iter().try_for_each(|spec| self.runtime.check(spec)),
+            _ => Ok(()),
+        }
     }
 
     fn request(&mut self, waiter: Waiter, request: Request) {

@@ -7,8 +7,9 @@ use erlang_term_format::{Term, tuple};
 use crate::core::action::{Desired, Notice, Response};
 use crate::core::event::{Incarnation, Request};
 use crate::core::failure::{Code, Failure, Place};
+use crate::core::forecast::Forecast;
 use crate::core::spec::{Name, PodSpec, SpecError};
-use crate::core::status::{ContainerStatus, Exit, PodStatus};
+use crate::core::status::{ContainerStatus, Exit, Goal, PodStatus};
 use crate::daemon::clock;
 use crate::excerpt::excerpt;
 
@@ -16,6 +17,9 @@ use super::outbox::Outbox;
 
 /// The most notices that a client can have credit for.
 pub const CREDITS_MAX: u64 = 1 << 53;
+
+/// The longest that a client can wait for anything, but for without end.
+const TIMEOUT_MS_MAX: u64 = 1 << 53;
 
 /// Characters that are kept of a message of the client's own.
 const MESSAGE_CHARACTERS_MAX: usize = 4_096;
@@ -58,7 +62,9 @@ impl Call {
     #[must_use]
     pub fn is_answered_at_length(&self, frame_bytes: usize) -> bool {
         match self {
-            Self::Core(Request::List | Request::Status(None) | Request::Get(_)) => true,
+            Self::Core(
+                Request::List | Request::Status(None) | Request::Get(_) | Request::Plan(_),
+            ) => true,
             Self::Ping => Outbox::is_large(frame_bytes),
             Self::Core(_) | Self::Subscribe { .. } => false,
         }
@@ -91,6 +97,8 @@ pub fn call(op: &str, args: &Term<'_>) -> Result<Call, Refusal> {
         "status" => Request::Status(Some(name(op, args)?)),
         "sync" => nothing(op, args, Request::Sync)?,
         "restart" => Request::Restart(name(op, args)?),
+        "plan" => Request::Plan(pods(op, args)?),
+        "await" => awaited(args).ok_or_else(|| bad_args(op, AWAIT_SHAPE))?,
         "kill" => run(args)
             .map(|(pod, incarnation)| Request::Kill(pod, incarnation))
             .ok_or_else(|| bad_args(op, "{Name, Incarnation}"))?,
@@ -144,6 +152,27 @@ fn nothing<T>(op: &str, args: &Term<'_>, value: T) -> Result<T, Failure> {
 
 fn pod(args: &Term<'_>) -> Result<Arc<PodSpec>, Refusal> {
     PodSpec::from_term(args).map(Arc::new).map_err(Refusal::Spec)
+}
+
+fn pods(op: &str, args: &Term<'_>) -> Result<Vec<Arc<PodSpec>>, Refusal> {
+    let terms = args.as_list().ok_or_else(|| bad_args(op, "a list of pods"))?;
+    let specs = PodSpec::all_from_terms(terms).map_err(Refusal::Spec)?;
+    Ok(specs.into_iter().map(Arc::new).collect())
+}
+
+/// What an `await` takes.
+const AWAIT_SHAPE: &str = "#{pod => Name, state => starting | running | stopping | backing_off | \
+                           terminal | gone, timeout_ms => nil | 0 to 2^53}";
+
+fn awaited(args: &Term<'_>) -> Option<Request> {
+    let pod = Name::new(args.get("pod")?.as_str()?)?;
+    let goal = Goal::from_name(args.get("state")?.as_atom()?)?;
+    let timeout_ms = args.get("timeout_ms").filter(|timeout| !timeout.is_nil());
+    let timeout_ms = match timeout_ms {
+        Some(timeout) => Some(timeout.as_u64().filter(|timeout| *timeout <= TIMEOUT_MS_MAX)?),
+        None => None,
+    };
+    Some(Request::Await { pod, goal, timeout_ms })
 }
 
 fn name(op: &str, args: &Term<'_>) -> Result<Name, Failure> {
@@ -207,7 +236,24 @@ pub fn response(response: &Response) -> Term<'_> {
             let entry = |(name, status)| (text(name), pod_status(status, &clock));
             Term::Map(statuses.iter().map(entry).collect())
         }
+        Response::Planned(forecasts) => Term::List(forecasts.iter().map(forecast).collect()),
     }
+}
+
+fn forecast(forecast: &Forecast) -> Term<'_> {
+    Term::map([
+        (Term::atom("name"), text(&forecast.pod)),
+        (Term::atom("action"), Term::atom(forecast.course.name())),
+        (Term::atom("changes"), Term::List(forecast.changes.iter().map(path).collect())),
+        (
+            Term::atom("generation"),
+            forecast.generation.map_or(Term::nil(), |generation| integer(generation.0)),
+        ),
+    ])
+}
+
+fn path(path: &String) -> Term<'_> {
+    Term::binary(path.as_str())
 }
 
 fn desired(desired: &Desired) -> Term<'_> {

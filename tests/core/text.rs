@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tank::core::action::{Action, Command, Notice, Response, Write};
 use tank::core::event::{EndCause, Ended, Event, Incarnation, Observation, Outcome, Request};
 use tank::core::failure::Failure;
+use tank::core::forecast::Forecast;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
-use tank::core::status::{Exit, PodStatus};
+use tank::core::status::{Exit, Goal, PodStatus};
 
 use crate::fixtures;
 
@@ -72,11 +73,19 @@ pub(crate) fn request(text: &str) -> Request {
         ["status", pod] => Request::Status(Some(fixtures::name(pod))),
         ["sync"] => Request::Sync,
         ["restart", pod] => Request::Restart(fixtures::name(pod)),
+        ["plan", ..] => Request::Plan(rest.split("; ").map(spec).collect()),
+        ["await", pod, goal] => awaited(pod, goal, None),
+        ["await", pod, goal, timeout] => awaited(pod, goal, Some(millis(timeout))),
         ["kill", pod, run] => Request::Kill(fixtures::name(pod), incarnation(run)),
         ["shutdown", "keep"] => Request::Shutdown { stop_pods: false },
         ["shutdown", "stop"] => Request::Shutdown { stop_pods: true },
         _ => panic!("no request: {text:?}"),
     }
+}
+
+fn awaited(pod: &str, goal: &str, timeout_ms: Option<u64>) -> Request {
+    let goal = Goal::from_name(goal).unwrap_or_else(|| panic!("no state: {goal:?}"));
+    Request::Await { pod: fixtures::name(pod), goal, timeout_ms }
 }
 
 pub(crate) fn command(command: &Command) -> String {
@@ -129,8 +138,16 @@ pub(crate) fn response(result: &Result<Response, Failure>) -> String {
         Ok(Response::Statuses(statuses)) => {
             list(statuses.iter().map(|(pod, status)| full_status(pod, status)).collect())
         }
+        Ok(Response::Planned(forecasts)) => list(forecasts.iter().map(forecast).collect()),
         Err(failure) => format!("error {}: {failure}", failure.code.name()),
     }
+}
+
+fn forecast(forecast: &Forecast) -> String {
+    let Forecast { pod, course, changes, generation } = forecast;
+    let at = generation.map(|generation| format!(" at {}", generation.0)).unwrap_or_default();
+    let colon = if changes.is_empty() { "" } else { ": " };
+    format!("{pod}{at} {}{colon}{}", course.name(), changes.join(", "))
 }
 
 fn list(items: Vec<String>) -> String {
@@ -234,6 +251,10 @@ fn requested(request: &Request) -> String {
     match request {
         Request::Apply(spec) => format!("apply {}", described(spec)),
         Request::Create(spec) => format!("create {}", described(spec)),
+        Request::Plan(specs) => {
+            let specs: Vec<String> = specs.iter().map(|spec| described(spec)).collect();
+            format!("plan {}", specs.join("; "))
+        }
         other => format!("{other:?}"),
     }
 }

@@ -2,6 +2,7 @@
 //! wrong.
 
 mod confinement;
+mod differences;
 mod encode;
 mod error;
 mod order;

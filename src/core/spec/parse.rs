@@ -58,6 +58,19 @@ impl PodSpec {
         Self::named(name.clone(), &fields).map_err(|error| error.of_pod(&name))
     }
 
+    /// The specs that terms describe, no two of one name.
+    ///
+    /// # Errors
+    /// The first rule that one of them breaks, or else `{duplicate, names}`.
+    pub fn all_from_terms(terms: &[Term<'_>]) -> Result<Vec<Self>> {
+        let parse = |(index, term): (usize, &Term<'_>)| {
+            Self::from_term(term).map_err(|error| error.within(&format!("[{index}]")))
+        };
+        let specs = terms.iter().enumerate().map(parse).collect::<Result<Vec<_>>>()?;
+        unique(specs.iter().map(|spec| spec.name.as_str()))?;
+        Ok(specs)
+    }
+
     fn named(name: Name, fields: &Fields<'_, '_>) -> Result<Self> {
         let containers = fields.parse("containers", containers)?;
         let init_containers = fields.parse("init_containers", init_containers)?;

@@ -12,7 +12,7 @@ use tank::core::event::{
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::Config;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
-use tank::core::status::{Exit, PodStatus, Status};
+use tank::core::status::{Exit, Goal, PodStatus, Status};
 
 use super::runs::{Run, Runs};
 use crate::store::Store;
@@ -36,6 +36,7 @@ pub(crate) struct Judge {
     learned: BTreeMap<Name, Revision>,
     asked: BTreeMap<Ticket, Request>,
     syncs: BTreeMap<Ticket, Sync>,
+    awaits: BTreeMap<Ticket, Await>,
     shutdown: Option<bool>,
     /// Runs that were asked to stop.
     stopped: BTreeSet<Incarnation>,
@@ -73,6 +74,18 @@ struct End {
     at: u64,
     exit: Exit,
     cause: EndCause,
+}
+
+/// What an await is answered with at the soonest.
+#[derive(Debug)]
+struct Await {
+    pod: Name,
+    goal: Goal,
+    deadline: Option<u64>,
+    /// Writes with an older id were asked for before it.
+    first: ActionId,
+    /// The newest generation that the core knew of when those were over.
+    generation: Revision,
 }
 
 /// How far a sync has come.
@@ -144,6 +157,7 @@ impl Judge {
             learned: BTreeMap::new(),
             asked: BTreeMap::new(),
             syncs: BTreeMap::new(),
+            awaits: BTreeMap::new(),
             shutdown: None,
             stopped: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -176,9 +190,9 @@ impl Judge {
         }
     }
 
-    /// Whether a client still waits for an answer.
-    pub(crate) fn unanswered(&self) -> Vec<Ticket> {
-        self.asked.keys().copied().collect()
+    /// What clients still wait for.
+    pub(crate) fn unanswered(&self) -> Vec<&Request> {
+        self.asked.values().collect()
     }
 
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Action> {
@@ -194,6 +208,7 @@ impl Judge {
             Event::Abandoned(ticket) => {
                 self.asked.remove(ticket);
                 self.syncs.remove(ticket);
+                self.awaits.remove(ticket);
             }
             Event::Finished(id, outcome) => self.finished(*id, outcome),
             Event::RunEnded { pod, .. } => self.change(pod),
@@ -208,6 +223,16 @@ impl Judge {
             Request::Sync => {
                 let first = ActionId(self.last_action + 1);
                 self.syncs.insert(ticket, Sync::Waiting { first });
+            }
+            Request::Await { pod, goal, timeout_ms } => {
+                let awaited = Await {
+                    pod: pod.clone(),
+                    goal: *goal,
+                    deadline: timeout_ms.map(|timeout_ms| self.now + timeout_ms),
+                    first: ActionId(self.last_action + 1),
+                    generation: self.learned.get(pod).copied().unwrap_or_default(),
+                };
+                self.awaits.insert(ticket, awaited);
             }
             Request::Shutdown { stop_pods } => {
                 self.shutdown = Some(*stop_pods || self.shutdown == Some(true));
@@ -253,6 +278,10 @@ impl Judge {
                 Outcome::Persisted(Ok(generation)),
             ) => {
                 self.learn(&spec.name, Some((*generation, &spec)));
+                let later = self.awaits.values_mut().filter(|awaited| id < awaited.first);
+                for awaited in later.filter(|awaited| awaited.pod == spec.name) {
+                    awaited.generation = awaited.generation.max(*generation);
+                }
             }
             (Action::Observe { .. }, Outcome::Observed(observation)) => {
                 if let Some(change) = &observation.desired {
@@ -685,6 +714,10 @@ impl Judge {
                 }
                 sync => panic!("synced without a pass of its own: {sync:?}"),
             },
+            (Request::Await { .. }, result) => {
+                let awaited = self.awaits.remove(&ticket).expect("an await was asked for");
+                self.judge_await(&awaited, result, truth);
+            }
             (Request::Shutdown { stop_pods }, result) => {
                 assert!(self.in_flight.is_empty(), "shut down while {:?}", self.in_flight);
                 let live: Vec<_> =
@@ -694,6 +727,65 @@ impl Judge {
             }
             _ => {}
         }
+    }
+}
+
+impl Judge {
+    /// An await is answered by what was desired when it began, or by what came later.
+    fn judge_await(&self, awaited: &Await, result: &Result<Response, Failure>, truth: &Truth<'_>) {
+        let pod = &awaited.pod;
+        let statuses = match result {
+            Ok(Response::Statuses(statuses)) => statuses,
+            Ok(other) => panic!("{pod}: an await is answered with {other:?}"),
+            Err(failure) => return self.judge_failed_await(awaited, failure),
+        };
+        self.judge_written(awaited);
+        let Goal::Is(goal) = awaited.goal else {
+            assert!(statuses.is_empty(), "{pod}: gone, and yet {statuses:?}");
+            let live = self.known_live(pod, truth);
+            assert!(live.is_empty(), "{pod}: gone, but {live:?} live");
+            return;
+        };
+        let status = statuses.get(pod).unwrap_or_else(|| panic!("{pod}: awaited, and no status"));
+        assert_eq!(status.status, goal, "{pod}: awaited {goal:?}");
+        let generation = Revision(status.generation);
+        assert!(
+            generation >= awaited.generation,
+            "{pod}: {goal:?} at {generation:?}, and {:?} was desired when it was awaited",
+            awaited.generation
+        );
+        if goal == Status::Running {
+            let spec = truth.store.spec_at(pod, generation).expect("a generation of this pod");
+            let run = truth.runs.get(Incarnation(status.incarnation)).expect("a run that started");
+            let by = run.spec.as_ref().expect("a run of the core's own");
+            let is_by_it = by.is_adjustable_to(spec) && by.is_run_as(spec);
+            assert!(is_by_it, "{pod}: awaited at {generation:?}, and runs by another spec");
+        }
+    }
+
+    fn judge_failed_await(&self, awaited: &Await, failure: &Failure) {
+        let pod = &awaited.pod;
+        match failure.code {
+            Code::Timeout => {
+                let is_late = awaited.deadline.is_some_and(|deadline| deadline <= self.now);
+                assert!(is_late, "{pod}: {failure}, and there is time until {awaited:?}");
+            }
+            Code::NotFound => self.judge_written(awaited),
+            Code::ShuttingDown => assert!(self.shutdown.is_some(), "{pod}: {failure}"),
+            _ => panic!("{pod}: an await is answered with {failure:?}"),
+        }
+    }
+
+    /// Whatever was asked for before an await is over when that is answered.
+    fn judge_written(&self, awaited: &Await) {
+        let is_before = |action: &Action| match action {
+            Action::Persist(Write::Put(spec) | Write::Create(spec)) => spec.name == awaited.pod,
+            Action::Persist(Write::Delete(pod)) => *pod == awaited.pod,
+            _ => false,
+        };
+        let mut before = self.in_flight.range(..awaited.first).map(|(_, action)| action);
+        let write = before.find(|action| is_before(action));
+        assert!(write.is_none(), "{}: answered before {write:?} was over", awaited.pod);
     }
 }
 

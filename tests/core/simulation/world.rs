@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tank::core::action::{Action, Command, Response, Write};
+use tank::core::action::{Action, Command, Notice, Reply, Response, Write};
 use tank::core::event::{
     ActionId, EndCause, Ended, Event, Incarnation, Observation, ObservedRun, Origin, Outcome,
     Request, Revision, StartError, Started, Ticket,
@@ -17,7 +17,7 @@ use tank::core::event::{
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
-use tank::core::status::{Exit, PodStatus, Status};
+use tank::core::status::{Exit, Goal, PodStatus, Status};
 use tank::core::time::Millis;
 
 use super::judge::{Judge, Truth};
@@ -64,6 +64,8 @@ pub(crate) struct World {
     random: Random,
     config: Config,
     core: Reconciler,
+    /// Hears what the core hears, but is never asked what an apply would come to.
+    twin: Reconciler,
     judge: Judge,
     /// How often the program has been started.
     life: u32,
@@ -103,6 +105,7 @@ impl World {
             random,
             config,
             core: Reconciler::new(config, Millis(0)),
+            twin: Reconciler::new(config, Millis(0)),
             judge: Judge::new(config),
             life: 1,
             now: 0,
@@ -223,6 +226,9 @@ impl World {
         self.say(&format!("> {}", text::event(&event)));
         self.judge.before(self.now, &event);
         self.core.handle(Millis(self.now), event.clone());
+        if !is_plan(&event) {
+            self.twin.handle(Millis(self.now), event.clone());
+        }
         self.listen(&event);
     }
 
@@ -235,6 +241,7 @@ impl World {
         let commands: Vec<_> = std::iter::from_fn(|| self.core.poll_command()).collect();
         let notices: Vec<_> = std::iter::from_fn(|| self.core.poll_notice()).collect();
         let replies: Vec<_> = std::iter::from_fn(|| self.core.poll_reply()).collect();
+        self.judge_twin(event, &commands, &notices, &replies);
         for command in &commands {
             self.say(&format!("  < {}", text::command_with_id(command)));
         }
@@ -254,6 +261,28 @@ impl World {
         for command in commands {
             self.carry_out(command);
         }
+    }
+
+    /// To be asked what an apply would come to makes no difference at all.
+    fn judge_twin(
+        &mut self,
+        event: &Event,
+        commands: &[Command],
+        notices: &[Notice],
+        replies: &[Reply],
+    ) {
+        assert_eq!(self.twin.poll_deadline(), self.core.poll_deadline(), "deadlines");
+        if is_plan(event) {
+            assert!(commands.is_empty(), "a plan commands {commands:?}");
+            assert!(notices.is_empty(), "a plan is news: {notices:?}");
+            return;
+        }
+        let twins: Vec<_> = std::iter::from_fn(|| self.twin.poll_command()).collect();
+        assert_eq!(twins, commands, "commands of one that was never asked on the left");
+        let twins: Vec<_> = std::iter::from_fn(|| self.twin.poll_notice()).collect();
+        assert_eq!(twins, notices, "notices of one that was never asked on the left");
+        let twins: Vec<_> = std::iter::from_fn(|| self.twin.poll_reply()).collect();
+        assert_eq!(twins, replies, "replies of one that was never asked on the left");
     }
 
     fn carry_out(&mut self, command: Command) {
@@ -510,7 +539,8 @@ impl World {
             self.request(request.clone());
         }
         let is_delete = matches!(&request, Request::Delete(_));
-        self.request(request);
+        self.request(request.clone());
+        self.await_or_plan(&request);
         if is_delete && self.random.percent(30) {
             let again = self.any_apply();
             self.request(again);
@@ -521,6 +551,32 @@ impl World {
         }
         let pause = *self.random.pick(&[0, 1, 50, 99, 100, 500, 2_000]);
         self.later(pause, Happening::Ask);
+    }
+
+    /// Mostly right after an apply, where the old run could be taken for the new.
+    fn await_or_plan(&mut self, request: &Request) {
+        if let Request::Apply(spec) = request
+            && self.random.percent(40)
+        {
+            let wait = self.any_await(spec.name.clone());
+            self.request(wait);
+        }
+        if self.random.percent(20) {
+            let count = self.random.between(1, 3);
+            let specs: Vec<_> = (0..count).map(|_| self.any_spec()).collect();
+            self.request(Request::Plan(specs));
+        }
+    }
+
+    fn any_await(&mut self, pod: Name) -> Request {
+        let goals = Status::ALL.map(Goal::Is);
+        let goal = match self.random.below(10) {
+            0..6 => Goal::Is(Status::Running),
+            6 => Goal::Gone,
+            _ => *self.random.pick(&goals),
+        };
+        let timeout_ms = *self.random.pick(&[Some(0), Some(100), Some(5_000), Some(40_000), None]);
+        Request::Await { pod, goal, timeout_ms }
     }
 
     fn request(&mut self, request: Request) {
@@ -542,7 +598,8 @@ impl World {
             62..65 => Request::List,
             65..73 => Request::Status(Some(pod).filter(|_| self.random.percent(50))),
             73..82 => Request::Sync,
-            82..91 => Request::Restart(pod),
+            82..87 => Request::Restart(pod),
+            87..91 => self.any_await(pod),
             _ => {
                 let live = self.runs.live_of(&pod);
                 let run = live.last().copied().unwrap_or(Incarnation(STRAYS_MAX));
@@ -669,6 +726,7 @@ impl World {
         self.untaken = self.runs.live().map(|(run, _)| run).collect();
         self.config.first_incarnation += 1_000;
         self.core = Reconciler::new(self.config, Millis(self.now));
+        self.twin = Reconciler::new(self.config, Millis(self.now));
         self.judge = Judge::next(self.config, &self.runs);
         self.say("* the program is started again");
         self.meet_core();
@@ -688,9 +746,8 @@ impl World {
     }
 
     fn judge_settled(&mut self) {
-        let unanswered = self.judge.unanswered();
-        assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
         let statuses = self.statuses();
+        self.judge_unanswered(&statuses);
         for (name, status) in &statuses {
             let is_stored = self.store.pods().contains_key(name);
             assert!(is_stored, "{name} is {:?}, and nobody wants it", status.status);
@@ -704,6 +761,19 @@ impl World {
         }
         for name in self.store.pods().keys() {
             self.judge_pod(name, statuses.get(name));
+        }
+    }
+
+    /// What is still waited for has not come, and may be waited for without end.
+    fn judge_unanswered(&self, statuses: &BTreeMap<Name, PodStatus>) {
+        for request in self.judge.unanswered() {
+            let Request::Await { pod, goal, timeout_ms: None } = request else {
+                panic!("never answered: {request:?}")
+            };
+            let status = statuses.get(pod).map(|status| status.status);
+            let is_there = self.store.pods().contains_key(pod);
+            assert!(is_there, "{pod}: never told that it is not there: {request:?}");
+            assert_ne!(status.map(Goal::Is), Some(*goal), "{pod}: never told that it is so");
         }
     }
 
@@ -741,4 +811,8 @@ impl World {
             _ => panic!("a status is answered at once, and nothing else: {replies:?}"),
         }
     }
+}
+
+fn is_plan(event: &Event) -> bool {
+    matches!(event, Event::Requested(_, Request::Plan(_)))
 }
