@@ -444,8 +444,9 @@ impl Pod {
         let generation = Revision(u64::MAX);
         let desired = Stored { generation, spec: Arc::clone(spec), verdict: None };
         let (doing, tracked) = match &self.state {
-            // By then the run is by what it is adjusted to.
-            State::Adjusting { target, .. } => (Doing::Running, Some(&**target)),
+            // By then the run is by what it is adjusted to, if it is not over.
+            State::Adjusting { target, ended: None, .. } => (Doing::Running, Some(&**target)),
+            State::Adjusting { target, .. } => (Doing::Waiting, Some(&**target)),
             // Nothing of this keeps the pod from being as it was.
             State::Resting(rest) | State::Sweeping { rest, .. } => {
                 (rest.doing(fx.now), self.tracked.as_ref())

@@ -4,6 +4,7 @@
 
 mod cases;
 mod fixtures;
+mod forecast;
 mod level;
 mod model;
 mod prompt;

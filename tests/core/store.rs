@@ -9,7 +9,7 @@ use tank::core::event::{DesiredChange, Revision, StoredPod};
 use tank::core::failure::{Code, Failure};
 use tank::core::spec::{Name, PodSpec};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Store {
     pods: BTreeMap<Name, StoredPod>,
     /// The pod that each revision changed; the first is revision 1.
