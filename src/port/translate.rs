@@ -241,19 +241,14 @@ pub fn response(response: &Response) -> Term<'_> {
 }
 
 fn forecast(forecast: &Forecast) -> Term<'_> {
+    let changes = forecast.changes.iter().map(|path| Term::binary(path.as_str()));
+    let generation = forecast.generation.map(|generation| integer(generation.0));
     Term::map([
         (Term::atom("name"), text(&forecast.pod)),
         (Term::atom("action"), Term::atom(forecast.course.name())),
-        (Term::atom("changes"), Term::List(forecast.changes.iter().map(path).collect())),
-        (
-            Term::atom("generation"),
-            forecast.generation.map_or(Term::nil(), |generation| integer(generation.0)),
-        ),
+        (Term::atom("changes"), Term::List(changes.collect())),
+        (Term::atom("generation"), generation.unwrap_or(Term::nil())),
     ])
-}
-
-fn path(path: &String) -> Term<'_> {
-    Term::binary(path.as_str())
 }
 
 fn desired(desired: &Desired) -> Term<'_> {

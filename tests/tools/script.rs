@@ -42,6 +42,42 @@ no pods
 }
 
 #[test]
+fn a_plan_says_what_would_be_done_and_nothing_is() {
+    let ended = idle(&format!(
+        "plan {WEB}\napply {WEB}\nplan {WEB}\n\
+         plan [{WEB}, %{{name: \"db\", containers: [%{{name: \"app\", image: \"a\"}}]}}]\nlist\n"
+    ));
+    let expected = "\
+POD  ACTION  CHANGES
+web  create
+web is applied, generation 1
+POD  ACTION  CHANGES
+web  none
+POD  ACTION  CHANGES
+web  none
+db   create
+POD  GENERATION  RESTART  CONTAINERS
+web  1           always   app (/srv/web)
+";
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), (expected, ""));
+}
+
+#[test]
+fn an_await_says_how_the_pod_is_in_time_or_not() {
+    let ended =
+        idle(&format!("await web gone\nawait web running\napply {WEB}\nawait web running 1\n"));
+    assert_eq!(ended.stdout, "web is gone\nweb is applied, generation 1\n");
+    let expected = "\
+tank repl: line 2: not_found: no pod web
+  where: pod web
+tank repl: line 4: timeout: pod web is not running: nothing of it has been started
+  where: pod web
+tank repl: 2 of 4 commands failed
+";
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), expected));
+}
+
+#[test]
 fn a_spec_goes_on_over_lines_in_the_syntax_of_the_moment() {
     let ended = idle(
         "apply %{\n  name: \"web\",\n  # why\n  containers: [%{name: \"app\",\n\

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use erlang_term_format::Term;
 use erlang_term_format::text::{ParseError, Syntax};
 
+use crate::core::status::Goal;
+
 /// One line, understood.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
@@ -13,11 +15,13 @@ pub(super) enum Command {
     Nothing,
     Apply(Source),
     Create(Source),
+    Plan(Source),
     Delete(String),
     Get(String),
     List,
     Status(Option<String>),
     Sync,
+    Await(String, Goal, u64),
     Restart(String),
     Kill(String, u64),
     Ping,
@@ -80,8 +84,11 @@ pub(super) enum Completes {
     Word(&'static [&'static str]),
 }
 
+/// How long a person waits for a pod who does not say how long.
+const AWAIT_MS: u64 = 5_000;
+
 /// Every command, in the order of `help`.
-pub(super) const COMMANDS: [About; 18] = [
+pub(super) const COMMANDS: [About; 20] = [
     About {
         name: "apply",
         args: "SPEC | @FILE",
@@ -98,6 +105,16 @@ The spec is a map in the syntax of the moment; it may go on over several lines.
         args: "SPEC | @FILE",
         line: "create a pod; refused when there is one of that name",
         more: "As `apply`, but never replaces a pod.",
+        completes: Completes::Path,
+    },
+    About {
+        name: "plan",
+        args: "SPEC | @FILE",
+        line: "say what `apply` would do, and do nothing",
+        more: "\
+One spec or a list of them. Each pod is one that it would create, leave alone (none), adjust (its
+run goes on by other limits), replace (its run is ended and another started) or start (nothing
+of it runs).",
         completes: Completes::Path,
     },
     About {
@@ -136,6 +153,14 @@ or terminal (it has ended, and its restart policy says to leave it so).",
         line: "wait until what was asked for has been carried out",
         more: "Stops are complete then, and starts have been exec'd or have failed.",
         completes: Completes::Nothing,
+    },
+    About {
+        name: "await",
+        args: "NAME STATE [MS]",
+        line: "wait until a pod is so, by the spec that was applied last; 5000 ms unless told",
+        more: "\
+The state is one that `status` tells, or `gone`. In time or not, the answer says how the pod is.",
+        completes: Completes::Pod,
     },
     About {
         name: "restart",
@@ -236,6 +261,7 @@ impl Command {
         match name {
             "apply" => source(line, rest, syntax, about).map(Self::Apply),
             "create" => source(line, rest, syntax, about).map(Self::Create),
+            "plan" => source(line, rest, syntax, about).map(Self::Plan),
             "send" => term(line, rest, syntax, about).map(Self::Send),
             _ => {
                 let words: Vec<&str> =
@@ -254,6 +280,10 @@ impl Command {
             ("status", []) => Self::Status(None),
             ("status", [name]) => Self::Status(Some(pod(name))),
             ("sync", []) => Self::Sync,
+            ("await", [name, goal]) => Self::Await(pod(name), Goal::from_name(goal)?, AWAIT_MS),
+            ("await", [name, goal, timeout_ms]) => {
+                Self::Await(pod(name), Goal::from_name(goal)?, timeout_ms.parse().ok()?)
+            }
             ("restart", [name]) => Self::Restart(pod(name)),
             ("kill", [name, run]) => Self::Kill(pod(name), run.parse().ok()?),
             ("ping", []) => Self::Ping,
@@ -331,6 +361,10 @@ mod tests {
         assert_eq!(parse(" status  web # why"), Ok(Command::Status(Some("web".into()))));
         assert_eq!(parse("delete \"web\""), Ok(Command::Delete("web".into())));
         assert_eq!(parse("kill web 3"), Ok(Command::Kill("web".into(), 3)));
+        let running = Goal::from_name("running").expect("a state");
+        assert_eq!(parse("await web running"), Ok(Command::Await("web".into(), running, 5_000)));
+        assert_eq!(parse("await web running 0"), Ok(Command::Await("web".into(), running, 0)));
+        assert!(matches!(parse("await web asleep"), Err(Wrong::Usage(_))));
         assert_eq!(parse("help kill"), Ok(Command::Help(about("kill"))));
         assert_eq!(parse("apply @web.exs"), Ok(Command::Apply(Source::File("web.exs".into()))));
         assert_eq!(parse("# apply"), Ok(Command::Nothing));

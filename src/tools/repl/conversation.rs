@@ -15,6 +15,7 @@ use erlang_term_format::{Term, map, tuple};
 use super::command::{About, COMMANDS, Command, Pods, Source};
 use super::program::{Heard, Program};
 use super::show::{Paint, Style};
+use crate::core::status::Goal;
 use crate::os_words::os_words;
 use crate::port::translate;
 
@@ -102,6 +103,7 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
             Command::Notices(is_on) => self.notices(is_on)?,
             Command::Apply(source) => self.apply("apply", source)?,
             Command::Create(source) => self.apply("create", source)?,
+            Command::Plan(source) => self.plan(source)?,
             Command::Delete(pod) => {
                 self.ask("delete", Term::binary(&*pod))?;
                 look(&self.view).pods.remove(&pod);
@@ -115,6 +117,7 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
             Command::Status(None) => style.statuses(&self.ask("status", Term::nil())?),
             Command::Status(Some(pod)) => style.status(&self.ask("status", Term::binary(&*pod))?),
             Command::Sync => self.done("sync", Term::nil())?,
+            Command::Await(pod, goal, timeout_ms) => self.wait_for(&pod, goal, timeout_ms)?,
             Command::Restart(pod) => self.done("restart", Term::binary(&*pod))?,
             Command::Kill(pod, run) => self.done("kill", tuple![pod, run])?,
             Command::Ping => self.ping()?,
@@ -180,10 +183,7 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
 
     fn apply(&mut self, op: &'static str, source: Source) -> Result<String, Trouble> {
         let style = look(&self.view).style;
-        let spec = match source {
-            Source::Term(term) => term,
-            Source::File(path) => read_spec(&path, style.syntax)?,
-        };
+        let spec = read(source, style.syntax)?;
         let name = spec.get("name").and_then(Term::as_str).unwrap_or("pod").to_owned();
         let applied = self.ask(op, spec)?;
         look(&self.view).pods.insert(name.clone());
@@ -198,6 +198,27 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
                 format!("{name} is unchanged, generation {generation}\n")
             }
             _ => style.term(&applied),
+        })
+    }
+
+    fn plan(&mut self, source: Source) -> Result<String, Trouble> {
+        let style = look(&self.view).style;
+        let specs = match read(source, style.syntax)? {
+            specs @ Term::List(_) => specs,
+            spec => Term::List(vec![spec]),
+        };
+        Ok(style.plan(&self.ask("plan", specs)?))
+    }
+
+    fn wait_for(&mut self, pod: &str, goal: Goal, timeout_ms: u64) -> Result<String, Trouble> {
+        let style = look(&self.view).style;
+        let args = map! {
+            "pod" => pod, "state" => Term::atom(goal.name()), "timeout_ms" => timeout_ms
+        };
+        let statuses = self.ask("await", args)?;
+        Ok(match goal {
+            Goal::Is(_) => style.status(&statuses),
+            Goal::Gone => format!("{} is gone\n", style.paint(Paint::Bold, pod)),
         })
     }
 
@@ -236,6 +257,14 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
             look(&self.view).expects_end = false;
         }
         answer.map(|_| Next::Leave)
+    }
+}
+
+/// What is in the line, or in the file that the line names.
+fn read(source: Source, syntax: Syntax) -> Result<Term<'static>, Trouble> {
+    match source {
+        Source::Term(term) => Ok(term),
+        Source::File(path) => read_spec(&path, syntax),
     }
 }
 

@@ -203,6 +203,23 @@ impl Style {
         self.table(&["POD", "GENERATION", "RESTART", "CONTAINERS"], rows.collect())
     }
 
+    /// What would become of pods, a line each.
+    pub(super) fn plan(self, pods: &Term<'_>) -> String {
+        let Some(pods) = pods.as_list() else { return self.term(pods) };
+        let rows = pods.iter().map(|pod| {
+            let changes = pod.get("changes").and_then(Term::as_list).unwrap_or(&[]);
+            Row {
+                paint: None,
+                cells: vec![
+                    pod.get("name").and_then(Term::as_str).unwrap_or("?").to_owned(),
+                    pod.get("action").and_then(Term::as_atom).unwrap_or("?").to_owned(),
+                    changes.iter().filter_map(words).collect::<Vec<_>>().join(", "),
+                ],
+            }
+        });
+        self.table(&["POD", "ACTION", "CHANGES"], rows.collect())
+    }
+
     fn table(self, heads: &[&str], rows: Vec<Row>) -> String {
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row.cells[column].chars().count());
