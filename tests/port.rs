@@ -291,6 +291,13 @@ fn unknown_operations_and_wrong_arguments_are_named() {
         ("kill", "{<<\"web\">>}"),
         ("subscribe", "#{}"),
         ("shutdown", "#{pods => burn}"),
+        ("plan", "#{}"),
+        ("plan", "[#{} | web]"),
+        ("await", "<<\"web\">>"),
+        ("await", "#{pod => <<\"web\">>, timeout_ms => 0}"),
+        ("await", "#{pod => <<\"web\">>, state => asleep, timeout_ms => 0}"),
+        ("await", "#{pod => <<\"web\">>, state => running, timeout_ms => -1}"),
+        ("await", "#{pod => <<\"web\">>, state => running, timeout_ms => infinity}"),
         ("nudge", "nil"),
     ] {
         let error = port.error(op, args);
@@ -313,6 +320,38 @@ fn a_bad_spec_names_field_and_rule_and_stores_nothing() {
     let reason = error.get("reason").expect("the rule as a term").to_string();
     assert_eq!(reason, "{invalid_limit,memory,0}");
     assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+}
+
+#[test]
+fn a_plan_names_what_is_wrong_with_which_of_its_specs() {
+    let mut port = idle();
+    let bad = POD.replace("<<\"a\">>", "nil");
+    for (specs, field, reason) in [
+        (format!("[{POD}, {bad}]"), "[1].containers[0].image", "{invalid_image,nil}"),
+        (format!("[{}, {POD}]", POD.replace("web", "/")), "[0].name", "{invalid_name,<<\"/\">>}"),
+        ("[web]".to_owned(), "[0]", "{cannot_build,'Elixir.Tank.Pod',web}"),
+    ] {
+        let error = port.error("plan", &specs);
+        assert_eq!((code(&error), place(&error, "field")), ("invalid_spec".into(), field.into()));
+        assert_eq!(error.get("reason").expect("the rule").to_string(), reason);
+    }
+    let error = port.error("plan", &format!("[{POD}, {POD}, {POD}]"));
+    let reason = error.get("reason").expect("the rule").to_string();
+    assert_eq!((&*code(&error), &*reason), ("invalid_spec", "{duplicate,[<<\"web\">>]}"));
+    assert_eq!(port.ok("plan", "[]"), Term::List(Vec::new()));
+}
+
+#[test]
+fn what_a_client_that_hangs_up_waits_for_is_refused_when_its_time_is_over() {
+    let mut port = idle();
+    port.ok("apply", POD);
+    let endless = port.ask("await", "#{pod => <<\"web\">>, state => running, timeout_ms => nil}");
+    let short = port.ask("await", "#{pod => <<\"web\">>, state => running, timeout_ms => 1}");
+    port.hang_up();
+    let refused = |port: &mut Port, id| code(&port.answer(id).expect_err("nothing runs"));
+    assert_eq!(refused(&mut port, short), "timeout");
+    assert_eq!(refused(&mut port, endless), "shutting_down");
+    assert_eq!(port.wait().code(), Some(0));
 }
 
 #[test]

@@ -175,6 +175,14 @@ defmodule Tank.WireTest do
     say(port, {0, :exited, {"once", run, {:exited, 0}}})
     hear_until(port, &match?({:notice, _, {:status, "once", %{status: :terminal}}}, &1))
 
+    waiting = %{pod: "once", state: :terminal, timeout_ms: nil}
+    {:ok, %{"once" => %{status: :terminal}}} = call(port, :await, waiting)
+    {:error, %{code: :timeout}} = call(port, :await, %{waiting | state: :running, timeout_ms: 0})
+
+    {:ok, plans} = call(port, :plan, [spec("big"), spec("new"), spec("once")])
+    [:replace, :create, :start] = for plan <- plans, do: plan.action
+    {:ok, [%{action: :none}]} = call(port, :plan, [spec("web")])
+
     {:ok, _} = call(port, :apply, spec("fails"))
     hear_until(port, &match?({:notice, _, {:failed, "fails", _, _}}, &1))
   end
@@ -184,6 +192,9 @@ defmodule Tank.WireTest do
     {:error, %{code: :bad_args}} = call(port, :get, nil)
     {:error, %{code: :not_found}} = call(port, :get, "none")
     {:error, %{code: :not_found}} = call(port, :restart, "none")
+    {:error, %{code: :bad_args}} = call(port, :await, %{pod: "none"})
+    {:error, %{code: :bad_args}} = call(port, :plan, spec("web"))
+    {:error, %{code: :invalid_spec}} = call(port, :plan, [spec("web"), spec("web")])
     say(port, {0, :credit, -1})
     say(port, {:hello, %{protocol: 1}})
     say(port, :hello)

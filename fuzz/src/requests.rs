@@ -42,6 +42,10 @@ fn answer_to(frame: &[u8]) -> Option<Vec<u8>> {
                 holds_for_spec(&spec);
                 None
             }
+            Ok(Call::Core(Request::Plan(specs))) => {
+                specs.iter().for_each(holds_for_spec);
+                None
+            }
             Ok(_) => None,
             Err(refusal) => Some(encode(&translate::refusal(refusal))),
         },

@@ -31,6 +31,7 @@ defmodule Tank.Error do
   | `:image_unavailable` | an image could not be downloaded |
   | `:runtime_failed` | an injected runtime failed |
   | `:lost` | a run vanished without an exit status |
+  | `:timeout` | what was waited for has not come in time |
   | `:shutting_down` | the program is stopping and takes no more work |
   | `:busy` | a stated limit on work in flight is reached |
   | `:bad_option` | an option is wrong |

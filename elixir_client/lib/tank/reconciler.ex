@@ -174,6 +174,22 @@ defmodule Tank.Reconciler do
     with {:ok, _nil} <- Store.of_name(name, :restart, @write_ms, server), do: :ok
   end
 
+  @doc "Waits until a pod is in a state. See `Tank.await/3`."
+  @spec await_pod(GenServer.server() | nil, String.t(), atom(), timeout()) ::
+          {:ok, Status.t() | nil} | {:error, :not_found | Error.t()}
+  def await_pod(server \\ __MODULE__, name, state, timeout) when is_binary(name) do
+    {timeout_ms, call_ms} = await_ms(timeout)
+    args = %{pod: name, state: state, timeout_ms: timeout_ms}
+
+    with {:ok, {statuses, known}} <- Store.of_name(name, :await, args, call_ms, server) do
+      {:ok, statuses[name] && Status.from_wire(statuses[name], known[name])}
+    end
+  end
+
+  # The port program keeps the time. The call only ends by itself where that does not answer.
+  defp await_ms(:infinity), do: {nil, :infinity}
+  defp await_ms(timeout_ms), do: {timeout_ms, timeout_ms + @write_ms}
+
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
@@ -349,7 +365,7 @@ defmodule Tank.Reconciler do
     end
   end
 
-  defp handle_reply({:call, from, :status}, {:ok, statuses}, state) do
+  defp handle_reply({:call, from, op}, {:ok, statuses}, state) when op in [:status, :await] do
     GenServer.reply(from, {:ok, {statuses, Map.take(state.known, Map.keys(statuses))}})
     state
   end

@@ -13,7 +13,7 @@ defmodule Tank.Status do
   | `:last_exit_at` | `DateTime` or `nil` |
   | `:started_at` | `DateTime` of the current run's exec, or `nil` |
   | `:retry_in_ms`, `:restart_at` | when it starts again, while backing off; else `nil` |
-  | `:generation` | version of the spec |
+  | `:generation` | version of the spec that the run is by; lower than the desired one until what was applied is in force. Each change of any pod takes the next |
   | `:incarnation` | number of the current or last run; 0 before the first |
   | `:host_pid` | the workload's pid on the host, or `nil` |
   | `:containers` | `%{name => %{host_pid: pid}}` |

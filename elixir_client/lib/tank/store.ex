@@ -109,12 +109,40 @@ defmodule Tank.Store do
   end
 
   @doc false
+  @spec plan_pods(Tank.spec() | [Tank.spec()], Server.t()) :: {:ok, [map()]} | {:error, term()}
+  def plan_pods(specs, server) do
+    with {:ok, pods} <- to_pods(specs),
+         {:ok, plans} <- Server.request(server, :plan, pods, @call_ms) do
+      {:ok, plans}
+    else
+      {:error, reason} -> {:error, rule(reason)}
+    end
+  end
+
+  # A keyword is one spec, and so is what is none of both.
+  defp to_pods(specs) do
+    one? = not is_list(specs) or (specs != [] and Keyword.keyword?(specs))
+    to_pods(if(one?, do: [specs], else: specs), [])
+  end
+
+  defp to_pods([], pods), do: {:ok, Enum.reverse(pods)}
+
+  defp to_pods([spec | specs], pods) do
+    with {:ok, pod} <- to_pod(spec), do: to_pods(specs, [Wire.from_pod(pod) | pods])
+  end
+
+  @doc false
   # A request about one pod. What cannot be a name is the name of no pod.
   @spec of_name(String.t(), atom(), timeout(), Server.t()) ::
           {:ok, term()} | {:error, :not_found | Error.t()}
-  def of_name(name, op, timeout, server) do
-    with {:ok, name} <- Tank.Spec.name(name),
-         {:ok, value} <- Server.request(server, op, name, timeout) do
+  def of_name(name, op, timeout, server), do: of_name(name, op, name, timeout, server)
+
+  @doc false
+  @spec of_name(String.t(), atom(), term(), timeout(), Server.t()) ::
+          {:ok, term()} | {:error, :not_found | Error.t()}
+  def of_name(name, op, args, timeout, server) do
+    with {:ok, _name} <- Tank.Spec.name(name),
+         {:ok, value} <- Server.request(server, op, args, timeout) do
       {:ok, value}
     else
       {:error, {:invalid_name, _name}} -> {:error, :not_found}
@@ -128,10 +156,12 @@ defmodule Tank.Store do
          {:ok, _generation} <- Server.request(server, op, Wire.from_pod(pod), @write_ms) do
       :ok
     else
-      {:error, %Error{code: :invalid_spec, reason: reason}} when reason != nil -> {:error, reason}
-      {:error, reason} -> {:error, reason}
+      {:error, reason} -> {:error, rule(reason)}
     end
   end
+
+  defp rule(%Error{code: :invalid_spec, reason: reason}) when reason != nil, do: reason
+  defp rule(reason), do: reason
 
   defp to_pod(spec) when is_map(spec) or is_list(spec), do: Pod.new(spec)
   defp to_pod(other), do: {:error, {:invalid_pod_spec, other}}
@@ -244,7 +274,7 @@ defmodule Tank.Store do
   defp handle_event(_other, state), do: state
 
   # As a reconciler answers, with what only it knows of runs.
-  defp shape(:status, {:ok, statuses}), do: {:ok, {statuses, %{}}}
+  defp shape(op, {:ok, statuses}) when op in [:status, :await], do: {:ok, {statuses, %{}}}
   defp shape(_op, result), do: result
 
   @impl true

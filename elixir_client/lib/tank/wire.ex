@@ -12,6 +12,7 @@ defmodule Tank.Wire do
   @protocol [:hello, :protocol, :protocol_min, :version, :host, :pid, :cgroup, :v1, :hybrid] ++
               [:v2, :root, :kernel, :ok, :error, :notice, :chunk, nil, true, false]
   @values [:generation, :changed, :spec, :seq]
+  @plans [:action, :changes, :create, :none, :adjust, :replace, :start]
   @requests [:start, :stop, :kill, :host_pid]
   @pods [:name, :restart, :always, :on_failure, :never, :network, :none, :nics, :dns, :mode] ++
           [:macvlan, :bridge, :ipvlan, :parent, :auto, :ip, :dhcp, :ipam, :gateway, :volumes] ++
@@ -30,8 +31,8 @@ defmodule Tank.Wire do
             [:offset, :malformed_frame, :frame_too_large, :protocol_mismatch] ++
             [:handshake_required, :unknown_op, :bad_args, :invalid_spec, :unsupported] ++
             [:not_found, :exists, :store_failed, :store_corrupt, :locked, :not_permitted] ++
-            [:start_failed, :image_unavailable, :runtime_failed, :lost, :shutting_down, :busy] ++
-            [:bad_option, :internal]
+            [:start_failed, :image_unavailable, :runtime_failed, :lost, :timeout] ++
+            [:shutting_down, :busy, :bad_option, :internal]
   @reasons [:unknown_keys, :invalid_name, :not_allowed, :duplicate, :no_containers] ++
              [:unknown_volume_refs, :invalid_image, :rootfs_path_not_absolute, :invalid_env] ++
              [:invalid_user, :invalid_working_dir, :working_dir_not_absolute] ++
@@ -45,7 +46,8 @@ defmodule Tank.Wire do
 
   @atoms Enum.uniq(
            @protocol ++
-             @values ++ @requests ++ @pods ++ @statuses ++ @notices ++ @errors ++ @reasons
+             @values ++
+             @plans ++ @requests ++ @pods ++ @statuses ++ @notices ++ @errors ++ @reasons
          )
 
   @doc "Every atom the port program may send."
