@@ -15,7 +15,7 @@ use super::time::Millis;
 /// All awaits that have not been answered.
 #[derive(Debug, Default)]
 pub(super) struct Awaits {
-    pods: BTreeMap<Name, Vec<Waiter>>,
+    pods: BTreeMap<Name, BTreeMap<Ticket, Waiter>>,
     /// Where each ticket waits, and until when.
     tickets: BTreeMap<Ticket, (Name, Option<Millis>)>,
     deadlines: BTreeSet<(Millis, Ticket)>,
@@ -24,7 +24,6 @@ pub(super) struct Awaits {
 /// One who waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) ticket: Ticket,
     pub(super) goal: Goal,
     /// Writes of the pod's spec with an older id were asked for before.
     pub(super) after: ActionId,
@@ -51,10 +50,16 @@ pub(super) struct Sight {
 pub(super) type Answer = (Ticket, Result<Response, Failure>);
 
 impl Awaits {
-    pub(super) fn add(&mut self, pod: &Name, waiter: Waiter, deadline: Option<Millis>) {
-        self.tickets.insert(waiter.ticket, (pod.clone(), deadline));
-        self.deadlines.extend(deadline.map(|deadline| (deadline, waiter.ticket)));
-        self.pods.entry(pod.clone()).or_default().push(waiter);
+    pub(super) fn add(
+        &mut self,
+        ticket: Ticket,
+        pod: &Name,
+        waiter: Waiter,
+        deadline: Option<Millis>,
+    ) {
+        self.tickets.insert(ticket, (pod.clone(), deadline));
+        self.deadlines.extend(deadline.map(|deadline| (deadline, ticket)));
+        self.pods.entry(pod.clone()).or_default().insert(ticket, waiter);
     }
 
     /// Whether anybody waits for this pod.
@@ -71,9 +76,9 @@ impl Awaits {
     pub(super) fn seen(&mut self, pod: &Name, sight: &Sight) -> Vec<Answer> {
         let Some(waiters) = self.pods.get_mut(pod) else { return Vec::new() };
         let mut answers = Vec::new();
-        waiters.retain_mut(|waiter| match waiter.look(pod, sight) {
+        waiters.retain(|ticket, waiter| match waiter.look(pod, sight) {
             Some(result) => {
-                answers.push((waiter.ticket, result));
+                answers.push((*ticket, result));
                 false
             }
             None => true,
@@ -93,9 +98,9 @@ impl Awaits {
     }
 
     /// One who has waited long enough, for this pod.
-    pub(super) fn take_late(&mut self, now: Millis) -> Option<(Name, Waiter)> {
+    pub(super) fn take_late(&mut self, now: Millis) -> Option<(Ticket, Name, Waiter)> {
         let (_, ticket) = *self.deadlines.first().filter(|(at, _)| *at <= now)?;
-        self.take(ticket)
+        self.take(ticket).map(|(pod, waiter)| (ticket, pod, waiter))
     }
 
     /// Nobody waits for this ticket any more.
@@ -113,8 +118,7 @@ impl Awaits {
     fn take(&mut self, ticket: Ticket) -> Option<(Name, Waiter)> {
         let pod = self.forget(ticket)?;
         let waiters = self.pods.get_mut(&pod).expect("a ticket waits for its pod");
-        let at = waiters.iter().position(|waiter| waiter.ticket == ticket);
-        let waiter = waiters.remove(at.expect("a ticket waits for its pod"));
+        let waiter = waiters.remove(&ticket).expect("a ticket waits for its pod");
         if waiters.is_empty() {
             self.pods.remove(&pod);
         }

@@ -261,7 +261,7 @@ impl Reconciler {
     fn await_goal(&mut self, ticket: Ticket, pod: &Name, goal: Goal, timeout_ms: Option<u64>) {
         let after = self.fx.next_action();
         let deadline = timeout_ms.map(|timeout_ms| self.fx.now.after(timeout_ms));
-        self.awaits.add(pod, Waiter { ticket, goal, after, generation: None }, deadline);
+        self.awaits.add(ticket, pod, Waiter { goal, after, generation: None }, deadline);
         self.answer_awaits(pod);
     }
 
@@ -276,9 +276,9 @@ impl Reconciler {
     }
 
     fn give_up_awaits(&mut self) {
-        while let Some((pod, waiter)) = self.awaits.take_late(self.fx.now) {
+        while let Some((ticket, pod, waiter)) = self.awaits.take_late(self.fx.now) {
             let failure = waiter.too_late(&pod, &self.sight(&pod));
-            self.fx.reply(waiter.ticket, Err(failure));
+            self.fx.reply(ticket, Err(failure));
         }
     }
 

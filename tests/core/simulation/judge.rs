@@ -530,7 +530,9 @@ impl Judge {
     }
 
     fn judge_restart(&self, pod: &Name, past: &Past, spec: &Arc<PodSpec>, retries: u32) {
-        assert_eq!(past.spec, *spec, "{pod}: another spec starts counting anew");
+        // A run that ended before it was adjusted was by what it had.
+        let was_by = if past.is_adjusting && past.in_force == *spec { spec } else { &past.spec };
+        assert_eq!(was_by, spec, "{pod}: another spec starts counting anew");
         let end = past.ended.as_ref();
         let end = end.unwrap_or_else(|| panic!("{pod}: started again, and nothing had ended"));
         let is_retried = end.cause == EndCause::Download || restarts(spec.restart, &end.exit);
