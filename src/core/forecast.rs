@@ -1,6 +1,6 @@
 //! What an apply would come to, told without doing it. The pod says what it is
 //! doing and what would be wanted of it, exactly as it does before it acts; the
-//! table of [`plan`] is asked for the step, and this names what follows from it.
+//! table of `plan` is asked for the step, and this names what follows from it.
 
 use super::event::Revision;
 use super::plan::{self, Doing, Step, Want};
