@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Response, Write};
 use tank::core::event::{
-    ActionId, Event, Incarnation, Observation, ObservedRun, Outcome, Request, Revision, StartError,
-    Started, Ticket,
+    ActionId, Ended, Event, Incarnation, Observation, ObservedRun, Outcome, Request, Revision,
+    StartError, Started, Ticket,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::forecast::{Course, Forecast};
@@ -191,19 +191,22 @@ impl World {
                     self.cancelled.push(id);
                 }
                 Command::Kill(pod, incarnation) => killed.push((pod, incarnation)),
+                Command::Forget(..) => {}
             }
         }
         while self.core.poll_notice().is_some() {}
         for (pod, incarnation) in killed {
             self.runs.remove(&incarnation);
-            self.tell(Event::RunEnded { pod, incarnation, exit: Exit::Signaled(9) });
+            let ended = Ended::new(Exit::Signaled(9), Millis(self.now));
+            self.tell(Event::RunEnded { pod, incarnation, ended });
         }
     }
 
     fn note(&mut self, action: &Action) {
         let (pod, step) = match action {
-            Action::Start { pod, spec, .. } => (pod, Step::Start(Arc::clone(spec))),
-            Action::Adjust { pod, spec, .. } => (pod, Step::Adjust(Arc::clone(spec))),
+            Action::Start { pod, origin, .. } => (pod, Step::Start(Arc::clone(&origin.spec))),
+            Action::Adjust { pod, origin, .. } => (pod, Step::Adjust(Arc::clone(&origin.spec))),
+            Action::Adopt { pod, .. } => panic!("{pod}: taken over by who began it"),
             Action::Stop { pod, incarnation } if incarnation.0 < FIRST_RUN => (pod, Step::Sweep),
             Action::Stop { pod, .. } => (pod, Step::Stop),
             Action::Persist(_) | Action::Remove(_) | Action::Observe { .. } => return,
@@ -261,13 +264,15 @@ impl World {
         let Some(run) = self.runs.values().find(|run| run.pod == *pod) else { return };
         let (pod, incarnation) = (pod.clone(), run.incarnation);
         self.runs.remove(&incarnation);
-        self.tell(Event::RunEnded { pod, incarnation, exit: Exit::Exited(*random.pick(&[0, 1])) });
+        let exit = Exit::Exited(*random.pick(&[0, 1]));
+        let ended = Ended::new(exit, Millis(self.now));
+        self.tell(Event::RunEnded { pod, incarnation, ended });
     }
 
     fn stray(&mut self, pod: Name) {
         let strays = self.runs.keys().filter(|run| run.0 < FIRST_RUN).count();
         let incarnation = Incarnation(1 + strays as u64 + self.told.len() as u64);
-        self.runs.insert(incarnation, ObservedRun { pod, incarnation, ended: None });
+        self.runs.insert(incarnation, ObservedRun::live(pod, incarnation));
     }
 
     fn finish_any(&mut self, random: &mut Random) {
@@ -309,8 +314,8 @@ impl World {
         let outcome = match action {
             Action::Persist(write) => Outcome::Persisted(self.commit(write, is_good)),
             Action::Start { pod, incarnation, .. } if is_good && !is_cancelled => {
-                self.runs.insert(incarnation, ObservedRun { pod, incarnation, ended: None });
-                Outcome::Started(Ok(Started::new(None)))
+                self.runs.insert(incarnation, ObservedRun::live(pod, incarnation));
+                Outcome::Started(Ok(Started::new(Millis(self.now), None)))
             }
             Action::Start { .. } => {
                 Outcome::Started(Err(StartError { failure: busy(), is_download: false }))
@@ -321,6 +326,7 @@ impl World {
             }
             Action::Stop { .. } => Outcome::Stopped(Err(busy())),
             Action::Adjust { .. } => Outcome::Adjusted(is_good.then_some(()).ok_or_else(busy)),
+            Action::Adopt { pod, .. } => panic!("{pod}: taken over by who began it"),
             Action::Remove(_) => Outcome::Removed,
             Action::Observe { since } => {
                 let runs = self.runs.values().cloned().collect();
