@@ -38,7 +38,7 @@ fn answer_to(frame: &[u8]) -> Option<Vec<u8>> {
             translate::cast(&op, &args).err().and_then(refused)
         }
         Ok(Incoming::Request { op, args, .. }) => match translate::call(&op, &args) {
-            Ok(Call::Core(Request::Apply(spec) | Request::Create(spec))) => {
+            Ok(Call::Core(Request::Apply(spec) | Request::Create(spec) | Request::Seed(spec))) => {
                 holds_for_spec(&spec);
                 None
             }

@@ -82,7 +82,10 @@ pub enum Write {
     Put(Arc<PodSpec>),
     /// Store a spec where none is; else the outcome fails with `exists`.
     Create(Arc<PodSpec>),
-    /// Remove spec and verdict.
+    /// Store a spec where none is and none of that name was ever seeded; else the
+    /// outcome fails with `exists`. The name counts as seeded either way.
+    Seed(Arc<PodSpec>),
+    /// Remove spec, verdict and journal.
     Delete(Name),
     /// Pass a verdict on a generation; no effect on a later one.
     PutVerdict(Name, Revision, Verdict),
@@ -94,7 +97,7 @@ impl Write {
     /// The pod whose spec it writes, if it writes one.
     pub(super) fn spec_of(&self) -> Option<&Name> {
         match self {
-            Self::Put(spec) | Self::Create(spec) => Some(&spec.name),
+            Self::Put(spec) | Self::Create(spec) | Self::Seed(spec) => Some(&spec.name),
             Self::Delete(pod) => Some(pod),
             Self::PutVerdict(..) | Self::ClearVerdict(_) => None,
         }

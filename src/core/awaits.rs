@@ -143,7 +143,7 @@ impl Waiter {
         let Goal::Is(goal) = self.goal else {
             return (!sight.is_there).then(|| Ok(Response::Statuses(BTreeMap::new())));
         };
-        let Some(desired) = sight.desired else { return Some(Err(no_pod(pod))) };
+        let Some(desired) = sight.desired else { return Some(Err(Failure::no_pod(pod))) };
         let generation = *self.generation.get_or_insert(desired);
         let status = sight.status.as_ref().filter(|status| status.status == goal)?;
         let counts = status.generation >= generation.0 && !sight.is_passing;
@@ -181,9 +181,4 @@ impl Waiter {
             None => what,
         }
     }
-}
-
-/// There is no such pod.
-pub(super) fn no_pod(pod: &Name) -> Failure {
-    Failure::new(Code::NotFound, format!("no pod {pod}")).at(Place::Pod, pod)
 }

@@ -246,7 +246,7 @@ impl Effects {
 impl Writing {
     fn of_kind(&mut self, write: &Write) -> &mut BTreeSet<ActionId> {
         match write {
-            Write::Put(_) | Write::Create(_) | Write::Delete(_) => &mut self.specs,
+            Write::Put(_) | Write::Create(_) | Write::Seed(_) | Write::Delete(_) => &mut self.specs,
             Write::PutVerdict(..) | Write::ClearVerdict(_) => &mut self.verdicts,
         }
     }
@@ -254,7 +254,7 @@ impl Writing {
 
 fn pod_of(write: &Write) -> &Name {
     match write {
-        Write::Put(spec) | Write::Create(spec) => &spec.name,
+        Write::Put(spec) | Write::Create(spec) | Write::Seed(spec) => &spec.name,
         Write::Delete(pod) | Write::PutVerdict(pod, ..) | Write::ClearVerdict(pod) => pod,
     }
 }

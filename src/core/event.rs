@@ -58,6 +58,9 @@ pub enum Request {
     Apply(Arc<PodSpec>),
     /// Create a pod; refused when there is one of that name.
     Create(Arc<PodSpec>),
+    /// Create a pod, unless there is one of that name or ever was one that was
+    /// made so: what a user deletes does not come back by itself.
+    Seed(Arc<PodSpec>),
     /// Remove a pod, also when absent; answered once durable.
     Delete(Name),
     /// One desired pod.

@@ -1,5 +1,7 @@
 //! What went wrong, where, and what to do: one shape on every side.
 
+use super::spec::Name;
+
 /// The closed set of error codes (`docs/protocol.md`, "Errors").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Code {
@@ -195,6 +197,12 @@ impl Failure {
     /// A failure with a code and a message and nothing more.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), at: Vec::new(), hint: None }
+    }
+
+    /// That there is no such pod.
+    #[must_use]
+    pub fn no_pod(pod: &Name) -> Self {
+        Self::new(Code::NotFound, format!("no pod {pod}")).at(Place::Pod, pod)
     }
 
     /// The same failure, saying where.

@@ -62,6 +62,7 @@ mod effects;
 pub mod event;
 pub mod failure;
 pub mod forecast;
+pub mod journal;
 mod plan;
 mod pod;
 pub mod reconciler;

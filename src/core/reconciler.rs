@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::action::{Command, Desired, Notice, Reply, Response, Write};
-use super::awaits::{Awaits, Sight, Waiter, no_pod};
+use super::awaits::{Awaits, Sight, Waiter};
 use super::effects::{Alarm, Effects, Mode, Pending, PendingWrite};
 use super::event::{
     ActionId, DesiredChange, Event, Incarnation, Observation, ObservedRun, Outcome, Request,
@@ -164,6 +164,8 @@ impl Reconciler {
         match request {
             Request::Apply(spec) => self.apply(ticket, spec),
             Request::Create(spec) => self.create(ticket, spec),
+            // Only the store knows what was ever seeded, and has to be told in any case.
+            Request::Seed(spec) => self.persist(ticket, Write::Seed(spec), true),
             Request::Delete(pod) => self.persist(ticket, Write::Delete(pod), true),
             Request::Get(pod) => self.get(ticket, &pod),
             Request::List => self.list(ticket),
@@ -204,7 +206,7 @@ impl Reconciler {
 
     fn get(&mut self, ticket: Ticket, pod: &Name) {
         let found = self.desired(pod).map(described);
-        self.fx.reply(ticket, found.map(Response::Pod).ok_or_else(|| no_pod(pod)));
+        self.fx.reply(ticket, found.map(Response::Pod).ok_or_else(|| Failure::no_pod(pod)));
     }
 
     fn list(&mut self, ticket: Ticket) {
@@ -222,7 +224,7 @@ impl Reconciler {
     fn status(&mut self, ticket: Ticket, pod: &Name) {
         let status = self.pods.get(pod).and_then(|state| state.status(&self.fx));
         let found = status.map(|status| BTreeMap::from([(pod.clone(), status)]));
-        self.fx.reply(ticket, found.map(Response::Statuses).ok_or_else(|| no_pod(pod)));
+        self.fx.reply(ticket, found.map(Response::Statuses).ok_or_else(|| Failure::no_pod(pod)));
     }
 
     fn sync(&mut self, ticket: Ticket) {
@@ -232,7 +234,7 @@ impl Reconciler {
 
     fn restart(&mut self, ticket: Ticket, pod: &Name) {
         let Some(desired) = self.desired(pod) else {
-            return self.fx.reply(ticket, Err(no_pod(pod)));
+            return self.fx.reply(ticket, Err(Failure::no_pod(pod)));
         };
         // Before the first observation there may be a verdict that is not known.
         let may_be_judged = desired.verdict.is_some() || !self.is_ready;
@@ -380,7 +382,7 @@ impl Reconciler {
         let PendingWrite { write, ticket, is_change, incarnation } = write;
         let written = write.spec_of().cloned();
         let result = result.map(|revision| match write {
-            Write::Put(spec) | Write::Create(spec) => {
+            Write::Put(spec) | Write::Create(spec) | Write::Seed(spec) => {
                 let changed = self.spec_persisted(spec, revision, is_change);
                 Response::Applied { generation: revision, changed }
             }
@@ -584,6 +586,7 @@ fn is_answered_late(request: &Request) -> bool {
         R::Get(_) | R::List | R::Status(_) | R::Kill(..) | R::Shutdown { .. } => true,
         R::Apply(_)
         | R::Create(_)
+        | R::Seed(_)
         | R::Delete(_)
         | R::Sync
         | R::Restart(_)

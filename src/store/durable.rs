@@ -10,13 +10,14 @@ use std::path::Path;
 
 use redb::{Builder, Database, StorageBackend};
 
-use super::contents::Contents;
+use super::contents::{Contents, Staged};
 use super::fault::Fault;
 use super::file::{Medium, StateFile};
-use super::tables::{self, Loaded, Rows, SetAside};
-use super::{Store, StoreError};
-use crate::core::action::Write;
+use super::tables::{self, Loaded, SetAside};
+use super::{Change, Committed, Store, StoreError};
 use crate::core::event::{DesiredChange, Revision};
+use crate::core::journal::Entry;
+use crate::core::spec::Name;
 
 /// Memory holds the specs decoded, so pages are seldom read twice.
 const CACHE_BYTES: usize = 8 << 20;
@@ -27,6 +28,13 @@ pub struct DurableStore<M = StateFile> {
     medium: M,
     /// `None` after a failed transaction, until the file is opened again.
     database: Option<Database>,
+    contents: Contents,
+    set_aside: Vec<SetAside>,
+}
+
+/// A state file that is open, and what it holds.
+struct Opened {
+    database: Database,
     contents: Contents,
     set_aside: Vec<SetAside>,
 }
@@ -48,15 +56,8 @@ impl<M: Medium> DurableStore<M> {
     /// # Errors
     /// As [`DurableStore::open`].
     pub fn open_on(medium: M) -> Result<Self, StoreError> {
-        let open = || -> Result<_, Fault> {
-            let database = open_database(&medium)?;
-            let Loaded { contents, unreadable } = tables::load(&database, medium.path())?;
-            tables::quarantine(&database, &contents, &unreadable)?;
-            let set_aside = tables::list_quarantine(&database)?;
-            Ok((database, contents, set_aside))
-        };
-        let (database, contents, set_aside) =
-            open().map_err(|fault| fault.on("open", medium.path()))?;
+        let opened = open(&medium).map_err(|fault| fault.on("open", medium.path()))?;
+        let Opened { database, contents, set_aside } = opened;
         Ok(Self { medium, database: Some(database), contents, set_aside })
     }
 
@@ -68,13 +69,18 @@ impl<M: Medium> DurableStore<M> {
         &self.set_aside
     }
 
+    /// The file, opened again if need be.
+    fn database(&mut self) -> Result<Database, Fault> {
+        match self.database.take() {
+            Some(database) => Ok(database),
+            None => self.reopen(),
+        }
+    }
+
     /// One transaction. When it fails, the file is closed.
-    fn write(&mut self, rows: &Rows, revision: Revision) -> Result<(), Fault> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => self.reopen()?,
-        };
-        tables::write(&database, &self.contents, rows, revision)?;
+    fn write(&mut self, staged: &Staged) -> Result<(), Fault> {
+        let database = self.database()?;
+        tables::write(&database, &self.contents, staged)?;
         self.database = Some(database);
         Ok(())
     }
@@ -84,11 +90,15 @@ impl<M: Medium> DurableStore<M> {
     fn reopen(&self) -> Result<Database, Fault> {
         let database = open_database(&self.medium)?;
         let found = tables::load(&database, self.medium.path())?.contents;
-        let rows = differences(&found, &self.contents);
-        if !rows.is_empty() || found.revision() != self.contents.revision() {
-            tables::write(&database, &found, &rows, self.contents.revision())?;
-        }
+        tables::put_back(&database, &found, &self.contents)?;
         Ok(database)
+    }
+
+    fn read_journal(&mut self, pod: &Name) -> Result<Vec<Entry>, Fault> {
+        let database = self.database()?;
+        let entries = tables::load_journal(&database, pod)?;
+        self.database = Some(database);
+        Ok(entries)
     }
 }
 
@@ -101,19 +111,41 @@ impl<M: Medium> Store for DurableStore<M> {
         Ok(self.contents.changes_since(since))
     }
 
-    fn commit(&mut self, writes: &[Write]) -> Vec<Result<Revision, StoreError>> {
-        let (answers, staged) = self.contents.stage(writes);
-        if staged.is_empty() {
-            return answers;
+    fn journal(&mut self, pod: &Name) -> Result<Option<Vec<Entry>>, StoreError> {
+        if !self.contents.pods().contains_key(pod) {
+            return Ok(None);
         }
-        match self.write(&staged.rows, staged.revision) {
-            Ok(()) => {
-                self.contents.merge(staged);
-                answers
-            }
-            Err(fault) => vec![Err(fault.on("commit to", self.medium.path())); writes.len()],
-        }
+        let entries = self.read_journal(pod);
+        entries.map(Some).map_err(|fault| fault.on("read", self.medium.path()))
     }
+
+    fn commit_at(&mut self, at_unix_ms: i64, changes: &[Change]) -> Committed {
+        let (mut answers, mut staged) = self.contents.stage(at_unix_ms, changes);
+        let mut journal = Ok(());
+        while !staged.is_empty() {
+            let Err(fault) = self.write(&staged) else {
+                self.contents.merge(staged);
+                break;
+            };
+            let error = fault.on("commit to", self.medium.path());
+            journal = Err(error.clone());
+            if error.is_full() && !staged.entries.is_empty() {
+                staged.entries.clear();
+                continue;
+            }
+            answers.fill(Err(error));
+            break;
+        }
+        Committed { answers, journal }
+    }
+}
+
+fn open<M: Medium>(medium: &M) -> Result<Opened, Fault> {
+    let database = open_database(medium)?;
+    let Loaded { contents, unreadable } = tables::load(&database, medium.path())?;
+    tables::quarantine(&database, &contents, &unreadable)?;
+    let set_aside = tables::list_quarantine(&database)?;
+    Ok(Opened { database, contents, set_aside })
 }
 
 /// Opens what is there, or makes a new store first.
@@ -127,7 +159,7 @@ fn open_database<M: Medium>(medium: &M) -> Result<Database, Fault> {
         return Err(Fault::Corrupt("it is empty".to_owned()));
     }
     let database = builder().create_with_backend(backend)?;
-    tables::check(&database)?;
+    tables::migrate(&database)?;
     Ok(database)
 }
 
@@ -136,8 +168,11 @@ fn create<M: Medium>(medium: &M) -> Result<M::Backend, Fault> {
     tables::create(&draft)?;
     draft.close()?;
     medium.publish().map_err(Fault::of_io)?;
-    let vanished = || Fault::Other("it vanished as soon as it was made".to_owned());
     medium.open().map_err(Fault::of_io)?.ok_or_else(vanished)
+}
+
+fn vanished() -> Fault {
+    Fault::Other("it vanished while it was looked at".to_owned())
 }
 
 fn builder() -> Builder {
@@ -145,13 +180,4 @@ fn builder() -> Builder {
     // Without the check a damaged page is found late, or taken for good.
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
-}
-
-/// What has to be written to make `found` what is `wanted`.
-fn differences(found: &Contents, wanted: &Contents) -> Rows {
-    let (found, wanted) = (found.pods(), wanted.pods());
-    let gone = found.keys().filter(|name| !wanted.contains_key(*name));
-    let other = wanted.iter().filter(|(name, pod)| found.get(*name) != Some(*pod));
-    let gone = gone.map(|name| (name.clone(), None));
-    gone.chain(other.map(|(name, pod)| (name.clone(), Some(pod.clone())))).collect()
 }

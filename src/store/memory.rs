@@ -1,15 +1,19 @@
 //! A store that forgets everything when the program ends.
 
-use super::contents::Contents;
-use super::{Store, StoreError};
-use crate::core::action::Write;
+use std::collections::{BTreeMap, VecDeque};
+
+use super::contents::{Contents, Staged};
+use super::{Change, Committed, Store, StoreError};
 use crate::core::event::{DesiredChange, Revision};
+use crate::core::journal::{ENTRIES_MAX, Entry};
+use crate::core::spec::Name;
 
 /// A store in memory: for tests, and for apps that apply their pods anew at
 /// each start.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     contents: Contents,
+    journals: BTreeMap<Name, VecDeque<Entry>>,
 }
 
 impl MemoryStore {
@@ -17,6 +21,19 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn note(&mut self, staged: &mut Staged) {
+        for pod in &staged.wiped {
+            self.journals.remove(pod);
+        }
+        for (pod, entry) in staged.entries.drain(..) {
+            let journal = self.journals.entry(pod).or_default();
+            if journal.len() == ENTRIES_MAX {
+                journal.pop_front();
+            }
+            journal.push_back(entry);
+        }
     }
 }
 
@@ -29,9 +46,17 @@ impl Store for MemoryStore {
         Ok(self.contents.changes_since(since))
     }
 
-    fn commit(&mut self, writes: &[Write]) -> Vec<Result<Revision, StoreError>> {
-        let (answers, staged) = self.contents.stage(writes);
+    fn journal(&mut self, pod: &Name) -> Result<Option<Vec<Entry>>, StoreError> {
+        if !self.contents.pods().contains_key(pod) {
+            return Ok(None);
+        }
+        Ok(Some(self.journals.get(pod).into_iter().flatten().cloned().collect()))
+    }
+
+    fn commit_at(&mut self, at_unix_ms: i64, changes: &[Change]) -> Committed {
+        let (answers, mut staged) = self.contents.stage(at_unix_ms, changes);
+        self.note(&mut staged);
         self.contents.merge(staged);
-        answers
+        Committed { answers, journal: Ok(()) }
     }
 }

@@ -1,4 +1,5 @@
-//! The desired state: every pod's spec and terminal verdict, revisioned.
+//! The desired state: every pod's spec and terminal verdict, revisioned, and
+//! the journal of what happened to it.
 //!
 //! A store owns what must outlive the program and nothing else: it never
 //! decides and never runs anything. Its operations block, so the daemon keeps a
@@ -12,6 +13,7 @@ mod contents;
 mod durable;
 mod fault;
 mod file;
+mod journal;
 mod memory;
 mod record;
 mod tables;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 use crate::core::action::Write;
 use crate::core::event::{DesiredChange, Revision};
 use crate::core::failure::{Code, Failure, Place};
+use crate::core::journal::Entry;
 use crate::core::spec::Name;
 
 pub use durable::DurableStore;
@@ -29,7 +32,25 @@ pub use memory::MemoryStore;
 pub(crate) use record::{exit_from_term, exit_to_term};
 pub use tables::SetAside;
 
-/// A revisioned store of pod specs and terminal verdicts.
+/// Something for a store to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// What the core commands.
+    Write(Write),
+    /// What goes into a pod's journal, if the store has the pod by then.
+    Note(Name, Entry),
+}
+
+/// What came of a commit.
+#[derive(Debug)]
+pub struct Committed {
+    /// To each write, in their order.
+    pub answers: Vec<Result<Revision, StoreError>>,
+    /// Whether the journals have what they should.
+    pub journal: Result<(), StoreError>,
+}
+
+/// A revisioned store of pod specs, terminal verdicts and journals.
 pub trait Store: Send {
     /// Everything, at one revision.
     ///
@@ -44,8 +65,15 @@ pub trait Store: Send {
     /// The store cannot be read.
     fn changes_since(&mut self, since: Revision) -> Result<Option<DesiredChange>, StoreError>;
 
-    /// Carries out `writes` in order and makes them durable together, at the
-    /// price of one. The answers are in the order of the writes.
+    /// The journal of a pod, oldest first; `None` for a pod that is not stored.
+    /// Entries that cannot be read are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn journal(&mut self, pod: &Name) -> Result<Option<Vec<Entry>>, StoreError>;
+
+    /// Carries out `changes` in order and makes them durable together, at the
+    /// price of one.
     ///
     /// A write that is refused (`Exists`) does not hold back the others. When
     /// the store itself fails, all of them fail, and none has any effect.
@@ -53,7 +81,19 @@ pub trait Store: Send {
     /// The revision in an answer is the pod's generation after `Put` and
     /// `Create`, and the store's revision after the other writes. Putting a
     /// spec that is there already changes nothing and keeps its generation.
-    fn commit(&mut self, writes: &[Write]) -> Vec<Result<Revision, StoreError>>;
+    ///
+    /// Each spec that is another than before is an entry of its pod's journal,
+    /// at this time of the wall clock, and a pod that is deleted takes its journal
+    /// along. A journal never keeps a write from succeeding: where there is no
+    /// room for both, it goes without.
+    fn commit_at(&mut self, at_unix_ms: i64, changes: &[Change]) -> Committed;
+
+    /// Carries out `writes` as of the beginning of 1970, for whoever does not
+    /// look at times.
+    fn commit(&mut self, writes: &[Write]) -> Vec<Result<Revision, StoreError>> {
+        let changes: Vec<Change> = writes.iter().cloned().map(Change::Write).collect();
+        self.commit_at(0, &changes).answers
+    }
 }
 
 /// What a store can fail with.
@@ -62,6 +102,12 @@ pub enum StoreError {
     /// A pod of that name is there already.
     #[error("pod {pod} exists already")]
     Exists {
+        /// The pod.
+        pod: Name,
+    },
+    /// There is no such pod, and there was one that was seeded.
+    #[error("pod {pod} was seeded before, and has been deleted since")]
+    SeededBefore {
         /// The pod.
         pod: Name,
     },
@@ -107,11 +153,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether there was no room.
+    fn is_full(&self) -> bool {
+        // ENOSPC and EDQUOT
+        matches!(self, Self::Io { errno: Some(28 | 122), .. })
+    }
+
     /// The code that clients are told.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Exists { .. } => Code::Exists,
+            Self::Exists { .. } | Self::SeededBefore { .. } => Code::Exists,
             Self::Io { .. } | Self::SchemaTooNew { .. } => Code::StoreFailed,
             Self::Corrupt { .. } => Code::StoreCorrupt,
             Self::Locked { .. } => Code::Locked,
@@ -124,6 +176,9 @@ impl From<StoreError> for Failure {
         let failure = Self::new(error.code(), error.to_string());
         match error {
             StoreError::Exists { pod } => failure.at(Place::Pod, pod),
+            StoreError::SeededBefore { pod } => failure
+                .at(Place::Pod, pod)
+                .hint("apply it: a seed does not bring back what was deleted"),
             StoreError::Io { path, errno, .. } => {
                 let failure = failure.at(Place::Path, path.display());
                 match errno {

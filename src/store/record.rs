@@ -1,7 +1,9 @@
 //! Stored records: Erlang terms, which any BEAM can read too.
 //!
 //! A pod is `#{generation => N, spec => Pod}` with the pod as the protocol has
-//! it, a verdict `#{retries => N, exit => Exit}`. The form is the file's own:
+//! it, a verdict `#{retries => N, exit => Exit}`, and an entry of a journal
+//! `#{at => UnixMs, event => Kind, incarnation => N, generation => N, retries => N}`
+//! with what its kind has beside it. The form is the file's own:
 //! the protocol may change without it. How it may change itself is said with
 //! the tables.
 
@@ -9,8 +11,9 @@ use std::sync::Arc;
 
 use erlang_term_format::{Term, decode, encode};
 
-use crate::core::event::{Revision, StoredPod, Verdict};
+use crate::core::event::{Incarnation, Revision, StoredPod, Verdict};
 use crate::core::failure::{Code, Failure, Place};
+use crate::core::journal::{Entry, Kind};
 use crate::core::spec::{Name, PodSpec};
 use crate::core::status::Exit;
 
@@ -39,11 +42,80 @@ pub(super) fn encode_verdict(verdict: &Verdict) -> Vec<u8> {
 /// The verdict of a record, or why there is none.
 pub(super) fn decode_verdict(record: &[u8]) -> Result<Verdict, String> {
     let term = decode(record).map_err(|error| error.to_string())?;
-    let retries = |term: &Term<'_>| u32::try_from(term.as_u64()?).ok();
     Ok(Verdict {
-        retries: field(&term, "retries", retries)?,
+        retries: field(&term, "retries", retries_of)?,
         exit: field(&term, "exit", exit_from_term)?,
     })
+}
+
+/// The record of an entry.
+pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut fields = vec![
+        ("at", Term::Integer(entry.at_unix_ms)),
+        ("event", Term::atom(entry.kind.name())),
+        ("incarnation", Term::from(entry.incarnation.0)),
+        ("generation", Term::from(entry.generation.0)),
+        ("retries", Term::from(entry.retries)),
+    ];
+    fields.extend(details(&entry.kind));
+    encode(&Term::Map(fields.into_iter().map(|(key, value)| (Term::atom(key), value)).collect()))
+}
+
+fn details(kind: &Kind) -> Vec<(&'static str, Term<'_>)> {
+    match kind {
+        Kind::Applied => Vec::new(),
+        Kind::Started { host_pid } | Kind::Adopted { host_pid } => {
+            vec![("host_pid", host_pid.map_or(Term::nil(), Term::from))]
+        }
+        Kind::Ended { exit } => vec![("exit", exit_to_term(exit))],
+        Kind::Failed { failure } => vec![("failure", failure_term(failure))],
+        Kind::BackingOff { delay_ms, reason } => {
+            vec![("delay_ms", Term::from(*delay_ms)), ("reason", reason.as_str().into())]
+        }
+        Kind::Terminal { reason } | Kind::Stopping { reason } => {
+            vec![("reason", reason.as_str().into())]
+        }
+    }
+}
+
+/// The entry of a record, or why there is none.
+pub(super) fn decode_entry(record: &[u8]) -> Result<Entry, String> {
+    let term = decode(record).map_err(|error| error.to_string())?;
+    Ok(Entry {
+        at_unix_ms: field(&term, "at", Term::as_i64)?,
+        kind: kind_of(&term)?,
+        incarnation: Incarnation(field(&term, "incarnation", Term::as_u64)?),
+        generation: Revision(field(&term, "generation", Term::as_u64)?),
+        retries: field(&term, "retries", retries_of)?,
+    })
+}
+
+fn kind_of(term: &Term<'_>) -> Result<Kind, String> {
+    let host_pid = || {
+        let pid = |term: &Term<'_>| match term.as_i64() {
+            Some(pid) => i32::try_from(pid).ok().map(Some),
+            None => term.is_nil().then_some(None),
+        };
+        field(term, "host_pid", pid)
+    };
+    let reason = || field(term, "reason", |term| term.as_str().map(str::to_owned));
+    Ok(match field(term, "event", Term::as_atom)? {
+        "applied" => Kind::Applied,
+        "started" => Kind::Started { host_pid: host_pid()? },
+        "adopted" => Kind::Adopted { host_pid: host_pid()? },
+        "ended" => Kind::Ended { exit: field(term, "exit", exit_from_term)? },
+        "failed" => Kind::Failed { failure: field(term, "failure", failure_of)? },
+        "backing_off" => {
+            Kind::BackingOff { delay_ms: field(term, "delay_ms", Term::as_u64)?, reason: reason()? }
+        }
+        "terminal" => Kind::Terminal { reason: reason()? },
+        "stopping" => Kind::Stopping { reason: reason()? },
+        other => return Err(format!("there is no event {other}")),
+    })
+}
+
+fn retries_of(term: &Term<'_>) -> Option<u32> {
+    u32::try_from(term.as_u64()?).ok()
 }
 
 /// An exit as a term of a record.

@@ -7,8 +7,14 @@
 //! default: a newer program reads what an older one wrote. Whoever adds a field
 //! or changes what one means raises [`SCHEMA`]: an older program then refuses
 //! the file, rather than run something other than what the user asked for.
+//! [`migrate`] makes a file of an older schema one of this, in one transaction.
+//!
+//! | Schema | What it brought |
+//! |---|---|
+//! | 1 | specs with their generations, verdicts, what cannot be read |
+//! | 2 | journals, and which pods were seeded |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use redb::{
@@ -16,27 +22,35 @@ use redb::{
     WriteTransaction,
 };
 
-use super::contents::Contents;
+use super::contents::{Contents, Staged};
 use super::fault::Fault;
+use super::journal;
 use super::record;
 use crate::core::event::{Revision, StoredPod, Verdict};
 use crate::core::failure::{Code, Failure, Place};
+use crate::core::journal::Entry;
 use crate::core::spec::Name;
 use crate::core::status::Exit;
 
 /// The version of the tables and records below.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Pod name to spec and generation.
 const PODS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(PODS_NAME);
 /// Pod name to the verdict on the generation that `PODS` has.
 const VERDICTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(VERDICTS_NAME);
+/// Pod name, NUL and number of the entry to the entry.
+const EVENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(EVENTS_NAME);
+/// Names that were ever seeded, each to nothing.
+const SEEDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(SEEDS_NAME);
 const QUARANTINE: TableDefinition<'_, QuarantineKey<'_>, QuarantineValue<'_>> =
     TableDefinition::new("quarantine");
 
 const PODS_NAME: &str = "pods";
 const VERDICTS_NAME: &str = "verdicts";
+const EVENTS_NAME: &str = "events";
+const SEEDS_NAME: &str = "seeds";
 
 /// Table, key and the revision at which it was found.
 type QuarantineKey<'a> = (&'a str, &'a [u8], u64);
@@ -81,17 +95,29 @@ pub(super) fn create(database: &Database) -> Result<(), Fault> {
         transaction.open_table(PODS)?;
         transaction.open_table(VERDICTS)?;
         transaction.open_table(QUARANTINE)?;
+        transaction.open_table(EVENTS)?;
+        transaction.open_table(SEEDS)?;
     }
     Ok(transaction.commit()?)
 }
 
-/// Refuses a file that is not ours, or is newer than we are.
-pub(super) fn check(database: &Database) -> Result<(), Fault> {
+/// Makes an older file one of this schema. Refuses one that is not ours, or is
+/// newer than we are.
+pub(super) fn migrate(database: &Database) -> Result<(), Fault> {
     match schema(database)? {
         SCHEMA => Ok(()),
+        1 => migrate_from_1(database),
         found if found > SCHEMA => Err(Fault::TooNew { found, supported: SCHEMA }),
         found => Err(Fault::Corrupt(format!("there is no schema version {found}"))),
     }
+}
+
+fn migrate_from_1(database: &Database) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(SEEDS)?;
+    transaction.open_table(META)?.insert("schema", 2)?;
+    Ok(transaction.commit()?)
 }
 
 fn schema(database: &Database) -> Result<u64, Fault> {
@@ -114,7 +140,20 @@ pub(super) fn load(database: &Database, path: &Path) -> Result<Loaded, Fault> {
     // No generation may be given out twice, whatever the file says.
     let newest = pods.values().map(|pod| pod.generation.0).max();
     let revision = Revision(stored.max(newest).unwrap_or(0));
-    Ok(Loaded { contents: Contents::loaded(revision, pods), unreadable })
+    let seeds = load_seeds(&transaction)?;
+    Ok(Loaded { contents: Contents::loaded(revision, pods, seeds), unreadable })
+}
+
+fn load_seeds(transaction: &ReadTransaction) -> Result<BTreeSet<Name>, Fault> {
+    let mut seeds = BTreeSet::new();
+    for row in transaction.open_table(SEEDS)?.iter()? {
+        seeds.extend(name_of(row?.0.value()));
+    }
+    Ok(seeds)
+}
+
+fn name_of(key: &[u8]) -> Option<Name> {
+    std::str::from_utf8(key).ok().and_then(Name::new)
 }
 
 fn load_pods(
@@ -143,8 +182,7 @@ fn load_verdicts(
     for row in transaction.open_table(VERDICTS)?.iter()? {
         let (key, record) = row?;
         let aside = |what| Unreadable::new(VERDICTS_NAME, key.value(), record.value(), what);
-        let name = std::str::from_utf8(key.value()).ok().and_then(Name::new);
-        let Some(pod) = name.and_then(|name| pods.get_mut(&name)) else {
+        let Some(pod) = name_of(key.value()).and_then(|name| pods.get_mut(&name)) else {
             unreadable.push(aside("it belongs to no pod that can be read".to_owned()));
             continue;
         };
@@ -217,20 +255,83 @@ pub(super) fn list_quarantine(database: &Database) -> Result<Vec<SetAside>, Faul
     Ok(found)
 }
 
-/// One durable transaction that makes these rows of `before`.
-pub(super) fn write(
-    database: &Database,
-    before: &Contents,
-    rows: &Rows,
-    revision: Revision,
-) -> Result<(), Fault> {
+/// One durable transaction that makes what is staged of `before`.
+pub(super) fn write(database: &Database, before: &Contents, staged: &Staged) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
-    write_rows(&transaction, before, rows)?;
-    transaction.open_table(META)?.insert("revision", revision.0)?;
+    write_rows(&transaction, before, &staged.rows)?;
+    write_journals(&transaction, staged)?;
+    if !staged.seeds.is_empty() {
+        let mut seeds = transaction.open_table(SEEDS)?;
+        for name in &staged.seeds {
+            seeds.insert(name.as_str().as_bytes(), [].as_slice())?;
+        }
+    }
+    transaction.open_table(META)?.insert("revision", staged.revision.0)?;
     Ok(transaction.commit()?)
 }
 
+/// One durable transaction, where one is needed, that makes what a file was
+/// found to hold what it is wanted to hold. Journals lose what they say of
+/// changes that are undone; what has left them stays lost.
+pub(super) fn put_back(
+    database: &Database,
+    found: &Contents,
+    wanted: &Contents,
+) -> Result<(), Fault> {
+    let rows = differences(found, wanted);
+    let is_same_beside = found.revision() == wanted.revision() && found.seeds() == wanted.seeds();
+    if rows.is_empty() && is_same_beside {
+        return Ok(());
+    }
+    let transaction = database.begin_write()?;
+    write_rows(&transaction, found, &rows)?;
+    {
+        let mut events = transaction.open_table(EVENTS)?;
+        for (name, row) in &rows {
+            let is_kept = |entry: &Entry| row.is_some() && entry.generation <= wanted.revision();
+            journal::retain(&mut events, name, is_kept)?;
+        }
+        let mut seeds = transaction.open_table(SEEDS)?;
+        for name in found.seeds().difference(wanted.seeds()) {
+            seeds.remove(name.as_str().as_bytes())?;
+        }
+        transaction.open_table(META)?.insert("revision", wanted.revision().0)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// What has to be written to make `found` what is `wanted`.
+fn differences(found: &Contents, wanted: &Contents) -> Rows {
+    let (found, wanted) = (found.pods(), wanted.pods());
+    let gone = found.keys().filter(|name| !wanted.contains_key(*name));
+    let other = wanted.iter().filter(|(name, pod)| found.get(*name) != Some(*pod));
+    let gone = gone.map(|name| (name.clone(), None));
+    gone.chain(other.map(|(name, pod)| (name.clone(), Some(pod.clone())))).collect()
+}
+
+/// The journal of a pod, oldest first.
+pub(super) fn load_journal(database: &Database, pod: &Name) -> Result<Vec<Entry>, Fault> {
+    journal::read(&database.begin_read()?.open_table(EVENTS)?, pod)
+}
+
+fn write_journals(transaction: &WriteTransaction, staged: &Staged) -> Result<(), Fault> {
+    if staged.wiped.is_empty() && staged.entries.is_empty() {
+        return Ok(());
+    }
+    let mut events = transaction.open_table(EVENTS)?;
+    for pod in &staged.wiped {
+        journal::retain(&mut events, pod, |_| false)?;
+    }
+    for (pod, entry) in &staged.entries {
+        journal::append(&mut events, pod, entry)?;
+    }
+    Ok(())
+}
+
 fn write_rows(transaction: &WriteTransaction, before: &Contents, rows: &Rows) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let mut pods = transaction.open_table(PODS)?;
     let mut verdicts = transaction.open_table(VERDICTS)?;
     for (name, row) in rows {

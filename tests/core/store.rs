@@ -1,7 +1,7 @@
 //! A store with its whole history, so that what was durable at any moment can
 //! be asked afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tank::core::action::Write;
@@ -14,6 +14,7 @@ pub(crate) struct Store {
     pods: BTreeMap<Name, StoredPod>,
     /// The pod that each revision changed; the first is revision 1.
     history: Vec<(Name, Option<Arc<PodSpec>>)>,
+    seeds: BTreeSet<Name>,
 }
 
 impl Store {
@@ -35,10 +36,13 @@ impl Store {
     pub(crate) fn commit(&mut self, write: Write) -> Result<Revision, Failure> {
         match write {
             Write::Put(spec) => Ok(self.put(spec)),
-            Write::Create(spec) if self.pods.contains_key(&spec.name) => {
-                Err(Failure::new(Code::Exists, format!("pod {} exists", spec.name)))
-            }
+            Write::Create(spec) if self.pods.contains_key(&spec.name) => Err(exists(&spec.name)),
             Write::Create(spec) => Ok(self.put(spec)),
+            Write::Seed(spec) => {
+                let is_new = self.seeds.insert(spec.name.clone());
+                let is_there = self.pods.contains_key(&spec.name);
+                if is_new && !is_there { Ok(self.put(spec)) } else { Err(exists(&spec.name)) }
+            }
             Write::Delete(pod) => Ok(self.delete(&pod)),
             Write::PutVerdict(pod, generation, verdict) => {
                 let stored = self.pods.get_mut(&pod);
@@ -95,4 +99,8 @@ impl Store {
             pods,
         })
     }
+}
+
+fn exists(pod: &Name) -> Failure {
+    Failure::new(Code::Exists, format!("pod {pod} exists"))
 }

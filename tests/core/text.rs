@@ -66,6 +66,7 @@ pub(crate) fn request(text: &str) -> Request {
     match words.as_slice() {
         ["apply", ..] => Request::Apply(spec(rest)),
         ["create", ..] => Request::Create(spec(rest)),
+        ["seed", ..] => Request::Seed(spec(rest)),
         ["delete", pod] => Request::Delete(fixtures::name(pod)),
         ["get", pod] => Request::Get(fixtures::name(pod)),
         ["list"] => Request::List,
@@ -113,6 +114,7 @@ fn write(write: &Write) -> String {
     match write {
         Write::Put(spec) => format!("put {}", spec.name),
         Write::Create(spec) => format!("create {}", spec.name),
+        Write::Seed(spec) => format!("seed {}", spec.name),
         Write::Delete(pod) => format!("delete {pod}"),
         Write::PutVerdict(pod, generation, verdict) => {
             let (exit, retries) = (ended(&verdict.exit), verdict.retries);
@@ -255,6 +257,7 @@ fn requested(request: &Request) -> String {
             let specs: Vec<String> = specs.iter().map(|spec| described(spec)).collect();
             format!("plan {}", specs.join("; "))
         }
+        Request::Seed(spec) => format!("seed {}", described(spec)),
         other => format!("{other:?}"),
     }
 }

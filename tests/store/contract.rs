@@ -2,10 +2,15 @@
 
 use tank::core::action::Write;
 use tank::core::event::{DesiredChange, Revision, StoredPod, Verdict};
-use tank::store::{DurableStore, MemoryStore, Store, StoreError};
+use tank::core::failure::{Code, Failure, Place};
+use tank::core::journal::{ENTRIES_MAX, Kind};
+use tank::core::status::Exit;
+use tank::store::{Change, DurableStore, MemoryStore, Store, StoreError};
 
 use crate::disk::Disk;
-use crate::specs::{create, delete, name, put, spec, verdict};
+use crate::specs::{
+    commit_all, create, delete, journal, name, note, put, seed, spec, started, verdict,
+};
 
 fn on_every_store(test: impl Fn(&mut dyn Store)) {
     test(&mut MemoryStore::new());
@@ -180,5 +185,134 @@ fn a_reader_ahead_of_the_store_or_far_behind_is_told_everything() {
         }
         let near = Revision(store.list().unwrap().revision.0 - 10);
         assert!(!store.changes_since(near).unwrap().unwrap().is_full);
+    });
+}
+
+#[test]
+fn a_seed_creates_a_pod_and_never_again_one_of_that_name() {
+    on_every_store(|store| {
+        let generation = commit(store, seed("web", "a"));
+        assert_eq!(pod(store, "web").unwrap().generation, generation);
+        let exists = Err(StoreError::Exists { pod: name("web") });
+        assert_eq!(store.commit(&[seed("web", "a"), seed("web", "b")]), [exists.clone(), exists]);
+        commit(store, delete("web"));
+        let before = Err(StoreError::SeededBefore { pod: name("web") });
+        assert_eq!(store.commit(&[seed("web", "a"), seed("web", "a")]), [before.clone(), before]);
+        assert!(pod(store, "web").is_none());
+        commit(store, put("web", "c"));
+        assert_eq!(pod(store, "web").unwrap().spec, spec("web", "c"));
+    });
+}
+
+#[test]
+fn a_pod_that_was_there_before_its_seed_stays_as_it_is_and_stays_deleted() {
+    on_every_store(|store| {
+        commit(store, put("web", "mine"));
+        let answers = store.commit(&[seed("web", "a"), seed("db", "a")]);
+        assert_eq!(answers[0], Err(StoreError::Exists { pod: name("web") }));
+        assert!(answers[1].is_ok());
+        assert_eq!(pod(store, "web").unwrap().spec, spec("web", "mine"));
+        commit(store, delete("web"));
+        assert!(store.commit(&[seed("web", "a")])[0].is_err());
+        assert!(pod(store, "web").is_none());
+    });
+}
+
+#[test]
+fn a_seed_is_refused_as_a_create_is() {
+    for error in
+        [StoreError::Exists { pod: name("web") }, StoreError::SeededBefore { pod: name("web") }]
+    {
+        let failure = Failure::from(error);
+        assert_eq!(failure.code, Code::Exists);
+        assert_eq!(failure.at, [(Place::Pod, "web".to_owned())]);
+    }
+}
+
+#[test]
+fn a_journal_says_in_order_what_was_applied_and_what_happened() {
+    on_every_store(|store| {
+        commit_all(store, &[Change::Write(put("web", "a")), started("web", 1)]);
+        commit_all(store, &[started("web", 2), Change::Write(put("web", "b"))]);
+        commit_all(store, &[Change::Write(put("web", "b"))]);
+        let said = journal(store, "web").unwrap();
+        assert_eq!(said, ["applied 1", "started #1", "started #2", "applied 2"]);
+    });
+}
+
+#[test]
+fn every_kind_of_entry_is_read_as_it_was_written() {
+    let failure = Failure::new(Code::StartFailed, "exec /bin/no: no such file")
+        .at(Place::Step, "exec")
+        .hint("look at the image");
+    let in_container = Exit::InContainer(name("app"), Box::new(Exit::OutOfMemory));
+    let kinds = [
+        Kind::Applied,
+        Kind::Started { host_pid: Some(42) },
+        Kind::Started { host_pid: None },
+        Kind::Adopted { host_pid: Some(42) },
+        Kind::Ended { exit: in_container },
+        Kind::Ended { exit: Exit::Failed(failure.clone()) },
+        Kind::Failed { failure },
+        Kind::BackingOff { delay_ms: 10_000, reason: "exited with status 1".into() },
+        Kind::Terminal { reason: "exited with status 0, not restarted".into() },
+        Kind::Stopping { reason: "shutting down".into() },
+    ];
+    on_every_store(|store| {
+        commit(store, put("web", "a"));
+        let notes: Vec<Change> = kinds.iter().map(|kind| note("web", 3, kind.clone())).collect();
+        commit_all(store, &notes);
+        let entries = store.journal(&name("web")).unwrap().unwrap();
+        let noted: Vec<Change> =
+            entries[1..].iter().map(|entry| Change::Note(name("web"), entry.clone())).collect();
+        assert_eq!(noted, notes);
+    });
+}
+
+#[test]
+fn a_journal_keeps_the_last_hundred_entries() {
+    on_every_store(|store| {
+        commit(store, put("web", "a"));
+        for batch in [1..=70, 71..=70 + ENTRIES_MAX as u64, 171..=175] {
+            let notes: Vec<Change> = batch.map(|run| started("web", run)).collect();
+            commit_all(store, &notes);
+        }
+        let expected: Vec<String> = (76..=175).map(|run| format!("started #{run}")).collect();
+        assert_eq!(journal(store, "web").unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_pod_that_is_not_stored_has_no_journal_and_a_delete_ends_it() {
+    on_every_store(|store| {
+        assert_eq!(journal(store, "web"), None);
+        commit_all(store, &[started("web", 1), Change::Write(put("web", "a"))]);
+        assert_eq!(journal(store, "web").unwrap(), ["applied 1"]);
+        commit_all(store, &[started("web", 2), Change::Write(delete("web")), started("web", 3)]);
+        assert_eq!(journal(store, "web"), None);
+        let again = [
+            Change::Write(put("web", "a")),
+            started("web", 4),
+            Change::Write(delete("web")),
+            Change::Write(put("web", "a")),
+            started("web", 5),
+        ];
+        commit_all(store, &again);
+        assert_eq!(journal(store, "web").unwrap(), ["applied 5", "started #5"]);
+    });
+}
+
+#[test]
+fn journals_of_pods_with_like_names_are_apart() {
+    on_every_store(|store| {
+        for pod in ["a", "a.b", "a-b", "ab", "b"] {
+            commit_all(store, &[Change::Write(put(pod, "1")), started(pod, 1)]);
+        }
+        commit(store, delete("a"));
+        commit(store, delete("a-b"));
+        for (pod, generation) in [("a.b", 2), ("ab", 4), ("b", 5)] {
+            let expected = [format!("applied {generation}"), "started #1".to_owned()];
+            assert_eq!(journal(store, pod).unwrap(), expected, "{pod}");
+        }
     });
 }

@@ -77,6 +77,12 @@ impl Disk {
         self.state().file(false).cached.clone()
     }
 
+    /// Loses power during the write, resize or sync after this many more.
+    pub(crate) fn lose_power_after(&self, operations: usize) {
+        let mut state = self.state();
+        state.fault = Some(Fault::PowerLoss { at: state.operations + operations });
+    }
+
     /// The write, resize or sync after this many more fails, once.
     pub(crate) fn fail_once_after(&self, operations: usize) {
         let mut state = self.state();
@@ -167,10 +173,14 @@ impl Draw {
         if self.0 < 2 {
             return self.0 == 1;
         }
+        self.advance();
+        self.0 & 1 == 1
+    }
+
+    fn advance(&mut self) {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 & 1 == 1
     }
 }
 

@@ -122,10 +122,10 @@ fn a_file_of_a_newer_schema_is_refused_and_left_alone() {
     let path = state_file(dir.path());
     for _ in 0..2 {
         let error = DurableStore::open(dir.path()).unwrap_err();
-        assert_eq!(error, StoreError::SchemaTooNew { path: path.clone(), found: 7, supported: 1 });
+        assert_eq!(error, StoreError::SchemaTooNew { path: path.clone(), found: 7, supported: 2 });
     }
     tamper(dir.path(), |transaction| {
-        transaction.open_table(META).unwrap().insert("schema", 1).unwrap();
+        transaction.open_table(META).unwrap().insert("schema", 2).unwrap();
     });
     assert_eq!(open(dir.path()).list().unwrap().pods.len(), 3);
 }

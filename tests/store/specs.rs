@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tank::core::action::Write;
-use tank::core::event::Verdict;
+use tank::core::event::{Incarnation, Revision, Verdict};
+use tank::core::journal::{Entry, Kind};
 use tank::core::spec::{
     Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Stop, Userns,
     Volume, VolumeSource,
 };
 use tank::core::status::Exit;
+use tank::store::{Change, Store};
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a valid name")
@@ -55,12 +57,44 @@ pub(crate) fn create(pod: &str, argument: &str) -> Write {
     Write::Create(spec(pod, argument))
 }
 
+pub(crate) fn seed(pod: &str, argument: &str) -> Write {
+    Write::Seed(spec(pod, argument))
+}
+
 pub(crate) fn delete(pod: &str) -> Write {
     Write::Delete(name(pod))
 }
 
 pub(crate) fn verdict(code: i32) -> Verdict {
     Verdict { exit: Exit::Exited(code), retries: 3 }
+}
+
+/// That the run of this number was started.
+pub(crate) fn started(pod: &str, run: u64) -> Change {
+    note(pod, run, Kind::Started { host_pid: None })
+}
+
+pub(crate) fn note(pod: &str, run: u64, kind: Kind) -> Change {
+    let incarnation = Incarnation(run);
+    let generation = Revision(1);
+    Change::Note(name(pod), Entry { at_unix_ms: 7, kind, incarnation, generation, retries: 2 })
+}
+
+/// Commits changes, each of which must succeed.
+pub(crate) fn commit_all(store: &mut dyn Store, changes: &[Change]) {
+    let committed = store.commit_at(0, changes);
+    assert!(committed.answers.iter().all(Result::is_ok), "{:?}", committed.answers);
+    assert_eq!(committed.journal, Ok(()));
+}
+
+/// What the journal of a pod says, in short: `applied 1`, `started #2`.
+pub(crate) fn journal(store: &mut dyn Store, pod: &str) -> Option<Vec<String>> {
+    let entries = store.journal(&name(pod)).expect("a readable journal")?;
+    let short = |entry: Entry| match entry.kind {
+        Kind::Applied => format!("applied {}", entry.generation.0),
+        kind => format!("{} #{}", kind.name(), entry.incarnation.0),
+    };
+    Some(entries.into_iter().map(short).collect())
 }
 
 /// A directory that goes with the test.

@@ -274,7 +274,7 @@ impl Judge {
             }
             (Action::Persist(Write::Delete(pod)), Outcome::Persisted(Ok(_))) => self.excuse(&pod),
             (
-                Action::Persist(Write::Put(spec) | Write::Create(spec)),
+                Action::Persist(Write::Put(spec) | Write::Create(spec) | Write::Seed(spec)),
                 Outcome::Persisted(Ok(generation)),
             ) => {
                 self.learn(&spec.name, Some((*generation, &spec)));
@@ -703,7 +703,7 @@ impl Judge {
         let request = self.asked.remove(&ticket);
         let request = request.unwrap_or_else(|| panic!("{ticket:?} is answered, and none waits"));
         match (&request, &reply.result) {
-            (Request::Apply(spec) | Request::Create(spec), Ok(response)) => {
+            (Request::Apply(spec) | Request::Create(spec) | Request::Seed(spec), Ok(response)) => {
                 let Response::Applied { generation, .. } = response else {
                     panic!("an apply is answered with {response:?}")
                 };

@@ -592,7 +592,7 @@ impl World {
             40..52 => Request::Delete(pod),
             52..57 => {
                 let Request::Apply(spec) = self.any_apply() else { unreachable!("an apply") };
-                Request::Create(spec)
+                if self.random.percent(50) { Request::Create(spec) } else { Request::Seed(spec) }
             }
             57..62 => Request::Get(pod),
             62..65 => Request::List,
