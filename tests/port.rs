@@ -95,6 +95,34 @@ fn specs_are_applied_read_back_and_deleted() {
 }
 
 #[test]
+fn a_program_starts_on_a_damaged_state_file_and_says_what_it_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let args = ["--runtime", "none", "--data-dir", dir.path().to_str().expect("a path")];
+    let mut port = Port::start(&args);
+    port.ok("apply", POD);
+    port.ok("shutdown", "#{pods => keep}");
+    port.wait();
+    let path = dir.path().join("state.redb");
+    let mut content = std::fs::read(&path).expect("a state file");
+    content[0] = b'R';
+    std::fs::write(&path, &content).expect("a state file");
+    let said = Command::new(env!("CARGO_BIN_EXE_tank"))
+        .arg("port")
+        .args(args)
+        .args(["--run-dir", dir.path().to_str().expect("a path")])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let aside = dir.path().join("state.redb.corrupt-1");
+    for part in ["ERROR", "state.redb is corrupt", aside.to_str().expect("a path"), "1 pod that"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(std::fs::read(aside).expect("what was damaged"), content);
+    assert_eq!(Port::start(&args).ok("list", "nil").as_list().map(<[_]>::len), Some(1));
+}
+
+#[test]
 fn a_ping_is_answered_with_the_same_term() {
     let mut port = idle();
     for term in [

@@ -107,11 +107,25 @@ fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
         return Ok(Box::new(MemoryStore::new()));
     }
     let store = DurableStore::open(&options.data_dir)?;
+    if let Some(salvage) = store.salvage() {
+        tracing::error!(
+            "{} is corrupt: {}; it is kept as {}, and {} that could still be read go on in a new file",
+            salvage.path.display(),
+            salvage.what,
+            salvage.aside.display(),
+            pods(salvage.pods),
+        );
+    }
     for record in store.set_aside() {
         let (table, pod, what) = (&record.table, &record.pod, &record.what);
         tracing::error!(%table, %pod, %what, "a stored record cannot be read and was set aside");
     }
     Ok(Box::new(store))
+}
+
+/// `1 pod`, `2 pods`.
+fn pods(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "pod" } else { "pods" })
 }
 
 fn config(options: &Options) -> Config {

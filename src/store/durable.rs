@@ -4,20 +4,24 @@
 //! memory takes it over. When a transaction fails, the file is opened again
 //! before the next one and put back to what memory holds, so that a write that
 //! was answered with an error stays without effect even where it had reached
-//! the disk.
+//! the disk. A file that is damaged is set aside, and what it still gives goes
+//! on in a new one.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, StorageBackend};
 
 use super::contents::{Contents, Staged};
 use super::fault::Fault;
 use super::file::{Medium, StateFile};
+use super::salvage::Wreck;
 use super::tables::{self, Loaded, SetAside};
 use super::{Change, Committed, Store, StoreError};
 use crate::core::event::{DesiredChange, Revision};
 use crate::core::journal::Entry;
 use crate::core::spec::Name;
+use crate::os_words::os_words;
 
 /// Memory holds the specs decoded, so pages are seldom read twice.
 const CACHE_BYTES: usize = 8 << 20;
@@ -30,6 +34,20 @@ pub struct DurableStore<M = StateFile> {
     database: Option<Database>,
     contents: Contents,
     set_aside: Vec<SetAside>,
+    salvage: Option<Salvage>,
+}
+
+/// What became of a damaged state file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the damaged one is now.
+    pub aside: PathBuf,
+    /// What was wrong with it.
+    pub what: String,
+    /// How many pods were kept.
+    pub pods: usize,
 }
 
 /// A state file that is open, and what it holds.
@@ -41,7 +59,8 @@ struct Opened {
 
 impl DurableStore {
     /// Opens the store of a data directory, creating what is missing: the
-    /// directory and the file for their owner alone.
+    /// directory and the file for their owner alone. A damaged file is set aside
+    /// and replaced by one with all that can still be read.
     ///
     /// # Errors
     /// `Locked`, `Corrupt`, `SchemaTooNew` or `Io`.
@@ -56,9 +75,18 @@ impl<M: Medium> DurableStore<M> {
     /// # Errors
     /// As [`DurableStore::open`].
     pub fn open_on(medium: M) -> Result<Self, StoreError> {
-        let opened = open(&medium).map_err(|fault| fault.on("open", medium.path()))?;
+        let fault_on = |fault: Fault| fault.on("open", medium.path());
+        let (opened, salvage) = match open(&medium) {
+            Err(Fault::Corrupt(what)) => {
+                let aside = salvage(&medium, &what).map_err(fault_on)?;
+                let opened = open(&medium).map_err(fault_on)?;
+                let (path, pods) = (medium.path().to_owned(), opened.contents.pods().len());
+                (opened, Some(Salvage { path, aside, what, pods }))
+            }
+            opened => (opened.map_err(fault_on)?, None),
+        };
         let Opened { database, contents, set_aside } = opened;
-        Ok(Self { medium, database: Some(database), contents, set_aside })
+        Ok(Self { medium, database: Some(database), contents, set_aside, salvage })
     }
 
     /// Records that could not be read, when the store was opened or before. A
@@ -67,6 +95,18 @@ impl<M: Medium> DurableStore<M> {
     #[must_use]
     pub fn set_aside(&self) -> &[SetAside] {
         &self.set_aside
+    }
+
+    /// What became of the file that was found, when that was damaged.
+    #[must_use]
+    pub fn salvage(&self) -> Option<&Salvage> {
+        self.salvage.as_ref()
+    }
+
+    /// Whether pods may be missing, since the file that was found was damaged.
+    #[must_use]
+    pub fn was_salvaged(&self) -> bool {
+        self.salvage.is_some()
     }
 
     /// The file, opened again if need be.
@@ -161,6 +201,23 @@ fn open_database<M: Medium>(medium: &M) -> Result<Database, Fault> {
     let database = builder().create_with_backend(backend)?;
     tables::migrate(&database)?;
     Ok(database)
+}
+
+/// Puts a new file with what is left of a damaged one in its place, and says
+/// where the damaged one is.
+fn salvage<M: Medium>(medium: &M, what: &str) -> Result<PathBuf, Fault> {
+    let stays = |error: io::Error| {
+        Fault::Corrupt(format!("{what}, and it cannot be set aside: {}", os_words(&error)))
+    };
+    let backend = medium.open().map_err(stays)?.ok_or_else(vanished)?;
+    let draft = builder().create_with_backend(medium.draft().map_err(stays)?)?;
+    tables::create(&draft)?;
+    tables::salvage(&draft, &Wreck::new(&backend))?;
+    draft.close()?;
+    drop(backend);
+    let aside = medium.set_aside().map_err(stays)?;
+    medium.publish().map_err(stays)?;
+    Ok(aside)
 }
 
 fn create<M: Medium>(medium: &M) -> Result<M::Backend, Fault> {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
@@ -36,6 +36,13 @@ pub trait Medium: Send {
     /// # Errors
     /// The system's.
     fn publish(&self) -> io::Result<()>;
+
+    /// Keeps what `open` finds under a name of its own, durably, and says which.
+    /// It stays what `open` finds until a draft is published.
+    ///
+    /// # Errors
+    /// The system's.
+    fn set_aside(&self) -> io::Result<PathBuf>;
 
     /// The path that errors name.
     fn path(&self) -> &Path;
@@ -88,9 +95,33 @@ impl Medium for StateFile {
         sync_dir(parent(&self.path))
     }
 
+    fn set_aside(&self) -> io::Result<PathBuf> {
+        for n in 1_u64.. {
+            let aside = self.path.with_extension(format!("redb.corrupt-{n}"));
+            match fs::hard_link(&self.path, &aside) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // An attempt that was interrupted may have kept it already.
+                    if !is_same_file(&self.path, &aside)? {
+                        continue;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            sync_dir(parent(&self.path))?;
+            return Ok(aside);
+        }
+        unreachable!("a directory does not hold that many files")
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (fs::metadata(one)?, fs::symlink_metadata(other)?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 fn backend(file: File) -> io::Result<FileBackend> {

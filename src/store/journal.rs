@@ -6,7 +6,8 @@ use redb::{ReadableTable, Table};
 
 use super::fault::Fault;
 use super::record;
-use crate::core::journal::{ENTRIES_MAX, Entry};
+use super::salvage::Row;
+use crate::core::journal::{ENTRIES_MAX, Entry, Kind};
 use crate::core::spec::Name;
 
 type Events<'a> = Table<'a, &'static [u8], &'static [u8]>;
@@ -43,6 +44,16 @@ pub(super) fn read(
         entries.extend(record::decode_entry(row?.1.value()).ok());
     }
     Ok(entries)
+}
+
+/// Whether the last of these rows that is of this pod says that there is no next
+/// start.
+pub(super) fn ends_terminal(rows: &[Row], pod: &[u8]) -> bool {
+    let is_own =
+        |(key, _): &&Row| key.len() == pod.len() + 9 && key.starts_with(pod) && key[pod.len()] == 0;
+    let last = rows.iter().filter(is_own).max_by_key(|(key, _)| number(key));
+    let last = last.and_then(|(_, record)| record::decode_entry(record).ok());
+    last.is_some_and(|entry| matches!(entry.kind, Kind::Terminal { .. }))
 }
 
 /// No name holds a NUL, so no journal lies within another.

@@ -16,6 +16,7 @@ mod file;
 mod journal;
 mod memory;
 mod record;
+mod salvage;
 mod tables;
 
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use crate::core::failure::{Code, Failure, Place};
 use crate::core::journal::Entry;
 use crate::core::spec::Name;
 
-pub use durable::DurableStore;
+pub use durable::{DurableStore, Salvage};
 pub use file::{Medium, StateFile};
 pub use memory::MemoryStore;
 pub(crate) use record::{exit_from_term, exit_to_term};
@@ -123,7 +124,8 @@ pub enum StoreError {
         /// The system's error number, when it gave one.
         errno: Option<i32>,
     },
-    /// The file is not a state file, or is damaged. It is left as it is.
+    /// The file is not a state file, or is damaged, and cannot be set aside. It is
+    /// left as it is.
     #[error("{} is corrupt: {what}", path.display())]
     Corrupt {
         /// The file.

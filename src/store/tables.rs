@@ -18,14 +18,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
-    WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::contents::{Contents, Staged};
 use super::fault::Fault;
 use super::journal;
 use super::record;
+use super::salvage::{Row, Wreck};
 use crate::core::event::{Revision, StoredPod, Verdict};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::journal::Entry;
@@ -51,6 +52,10 @@ const PODS_NAME: &str = "pods";
 const VERDICTS_NAME: &str = "verdicts";
 const EVENTS_NAME: &str = "events";
 const SEEDS_NAME: &str = "seeds";
+
+/// How far the revision moves on where the last one cannot be read: further than
+/// it was ever ahead of the newest spec, so that none is given out twice.
+const REVISIONS_SKIPPED: u64 = 1_000_000;
 
 /// Table, key and the revision at which it was found.
 type QuarantineKey<'a> = (&'a str, &'a [u8], u64);
@@ -360,4 +365,61 @@ fn put_verdict(table: &mut Table<'_, &[u8], &[u8]>, pod: &StoredPod) -> Result<(
         None => drop(table.remove(key)?),
     }
     Ok(())
+}
+
+/// Fills a new file with what a damaged one still gives.
+///
+/// A seed whose pod may have been lost counts as never sown: the pod comes back,
+/// though it may be one that was deleted. A verdict may have been lost where the
+/// journal ends with one; it then counts as one that cannot be read.
+pub(super) fn salvage<B: StorageBackend>(
+    database: &Database,
+    wreck: &Wreck<'_, B>,
+) -> Result<(), Fault> {
+    let meta = wreck.table("meta", Some(size_of::<u64>()));
+    let meta = |key: &str| number_of(&meta.rows, key);
+    if let Some(found) = meta("schema").filter(|found| *found > SCHEMA) {
+        return Err(Fault::TooNew { found, supported: SCHEMA });
+    }
+    let pods = wreck.table(PODS_NAME, None);
+    let mut seeds = wreck.table(SEEDS_NAME, None).rows;
+    if !pods.is_whole {
+        seeds.retain(|(name, _)| pods.rows.iter().any(|(pod, _)| pod == name));
+    }
+    let revision = meta("revision").unwrap_or_else(|| newest(&pods.rows) + REVISIONS_SKIPPED);
+    let transaction = database.begin_write()?;
+    fill(&mut transaction.open_table(PODS)?, &pods.rows)?;
+    let (mut verdicts, events) = (wreck.table(VERDICTS_NAME, None), wreck.table(EVENTS_NAME, None));
+    if !verdicts.is_whole {
+        let is_lost = |pod: &&Row| {
+            let has_verdict = verdicts.rows.iter().any(|(name, _)| *name == pod.0);
+            !has_verdict && journal::ends_terminal(&events.rows, &pod.0)
+        };
+        let lost = pods.rows.iter().filter(is_lost).map(|(name, _)| (name.clone(), Vec::new()));
+        let lost: Vec<Row> = lost.collect();
+        verdicts.rows.extend(lost);
+    }
+    fill(&mut transaction.open_table(VERDICTS)?, &verdicts.rows)?;
+    fill(&mut transaction.open_table(EVENTS)?, &events.rows)?;
+    fill(&mut transaction.open_table(SEEDS)?, &seeds)?;
+    transaction.open_table(META)?.insert("revision", revision)?;
+    Ok(transaction.commit()?)
+}
+
+fn fill(table: &mut Table<'_, &[u8], &[u8]>, rows: &[Row]) -> Result<(), Fault> {
+    for (key, value) in rows {
+        table.insert(key.as_slice(), value.as_slice())?;
+    }
+    Ok(())
+}
+
+fn number_of(meta: &[Row], key: &str) -> Option<u64> {
+    let (_, value) = meta.iter().find(|(found, _)| found == key.as_bytes())?;
+    Some(u64::from_le_bytes(value.as_slice().try_into().ok()?))
+}
+
+/// The newest generation among records of pods.
+fn newest(pods: &[Row]) -> u64 {
+    let decoded = pods.iter().filter_map(|(name, pod)| record::decode_pod(name, pod).ok());
+    decoded.map(|pod| pod.generation.0).max().unwrap_or(0)
 }

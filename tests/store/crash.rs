@@ -88,6 +88,7 @@ pub(crate) fn run(disk: &Disk, batches: &[Vec<Change>]) -> usize {
 fn open(disk: &Disk) -> DurableStore<Disk> {
     let store = DurableStore::open_on(disk.clone()).expect("the store opens");
     assert!(store.set_aside().is_empty(), "{:?}", store.set_aside());
+    assert_eq!(store.salvage(), None, "a power loss damages nothing");
     store
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
@@ -28,6 +28,8 @@ pub(crate) struct OpenFile {
 struct State {
     file: Option<File>,
     draft: Option<File>,
+    /// What was set aside, the first one first. Each is there for good.
+    aside: Vec<Vec<u8>>,
     blocks_max: Option<usize>,
     operations: usize,
     fault: Option<Fault>,
@@ -77,6 +79,16 @@ impl Disk {
         self.state().file(false).cached.clone()
     }
 
+    /// The file, past the store.
+    pub(crate) fn database(&self) -> redb::Database {
+        redb::Builder::new().create_with_backend(self.open_file(false)).expect("a database")
+    }
+
+    /// The files that were set aside.
+    pub(crate) fn aside(&self) -> Vec<Vec<u8>> {
+        self.state().aside.clone()
+    }
+
     /// Loses power during the write, resize or sync after this many more.
     pub(crate) fn lose_power_after(&self, operations: usize) {
         let mut state = self.state();
@@ -108,7 +120,8 @@ impl Disk {
         let mut survive = |file: &File| file.after_power_loss(&mut draw);
         let file = state.file.as_ref().map(&mut survive);
         let draft = state.draft.as_ref().map(survive);
-        Self(Arc::new(Mutex::new(State { file, draft, ..State::default() })))
+        let aside = state.aside.clone();
+        Self(Arc::new(Mutex::new(State { file, draft, aside, ..State::default() })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,9 +179,14 @@ fn keep_some(content: &mut Vec<u8>, offset: usize, data: &[u8], draw: &mut Draw)
 }
 
 /// Numbers from a seed (xorshift).
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.advance();
+        usize::try_from(self.0 >> 16).expect("48 bits") % bound
+    }
+
     fn keeps(&mut self) -> bool {
         if self.0 < 2 {
             return self.0 == 1;
@@ -328,6 +346,16 @@ impl Medium for Disk {
         state.begin()?;
         state.file = state.draft.take();
         Ok(())
+    }
+
+    fn set_aside(&self) -> io::Result<PathBuf> {
+        let mut state = self.state();
+        state.begin()?;
+        let content = state.file(false).cached.clone();
+        if state.aside.last() != Some(&content) {
+            state.aside.push(content);
+        }
+        Ok(format!("/disk/state.redb.corrupt-{}", state.aside.len()).into())
     }
 
     fn path(&self) -> &Path {

@@ -2,6 +2,7 @@
 
 mod contract;
 mod crash;
+mod damage;
 mod disk;
 mod durable;
 mod migration;

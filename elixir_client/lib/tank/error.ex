@@ -24,7 +24,7 @@ defmodule Tank.Error do
   | `:not_found` | no such pod, or no such run of it |
   | `:exists` | a pod of that name is there already |
   | `:store_failed` | the store could not commit; nothing changed |
-  | `:store_corrupt` | a stored record cannot be read |
+  | `:store_corrupt` | a stored record cannot be read, or a damaged state file cannot be set aside |
   | `:locked` | another port program holds the data directory |
   | `:not_permitted` | the operating system refuses for want of privilege |
   | `:start_failed` | a pod could not be started |
