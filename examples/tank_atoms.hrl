@@ -18,6 +18,8 @@
      last_exit_at_ms, started_at_ms, retry_in_ms, incarnation, exited, signaled,
      %% Notices
      started, ended, failed, gone, resync,
+     %% Events
+     at_ms, event, applied, adopted, exit,
      %% Errors
      code, message, where, hint, pod, container, field, step, errno, option, offset,
      malformed_frame, frame_too_large, protocol_mismatch, handshake_required, unknown_op, bad_args,

@@ -95,6 +95,68 @@ fn specs_are_applied_read_back_and_deleted() {
 }
 
 #[test]
+fn a_seed_does_not_bring_back_what_was_deleted() {
+    let mut port = idle();
+    let seeded = port.ok("seed", POD);
+    assert_eq!(seeded.get("generation").and_then(Term::as_i64), Some(1));
+    assert_eq!(code(&port.error("seed", POD)), "exists");
+    assert!(port.ok("delete", "<<\"web\">>").is_nil());
+    let error = port.error("seed", POD);
+    assert_eq!((code(&error), place(&error, "pod")), ("exists".into(), "web".into()));
+    assert!(message(&error).contains("deleted since"), "{error}");
+    assert_eq!(port.ok("list", "nil"), Term::List(Vec::new()));
+    assert_eq!(port.ok("create", POD).get("changed").and_then(Term::as_bool), Some(true));
+}
+
+/// The events of pod web: what, of which run, under which generation.
+fn events(port: &mut Port) -> Vec<(String, i64, i64)> {
+    let events = port.ok("events", "<<\"web\">>");
+    let number = |event: &Term<'_>, key| event.get(key).and_then(Term::as_i64).expect("a number");
+    let event = |event: &Term<'_>| {
+        assert!(number(event, "at_ms") > 1_700_000_000_000, "{event}");
+        assert!(number(event, "retries") >= 0, "{event}");
+        let what = event.get("event").and_then(Term::as_atom).expect("an event");
+        (what.to_owned(), number(event, "incarnation"), number(event, "generation"))
+    };
+    events.as_list().expect("a list").iter().map(event).collect()
+}
+
+#[test]
+fn events_tell_what_happened_to_a_pod_and_outlive_the_program() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let args = ["--runtime", "client", "--data-dir", dir.path().to_str().expect("a path")];
+    let mut port = Port::start(&args);
+    assert_eq!(code(&port.error("events", "<<\"web\">>")), "not_found");
+    assert_eq!(code(&port.error("events", "web")), "bad_args");
+    port.ok("apply", POD);
+    port.send("{1, {ok, #{host_pid => 4242}}}");
+    port.send("{0, exited, {<<\"web\">>, 1, {exited, 3}}}");
+    let happened = |events: &[(&str, i64, i64)]| -> Vec<(String, i64, i64)> {
+        events.iter().map(|(what, run, spec)| ((*what).to_owned(), *run, *spec)).collect()
+    };
+    let mut expected =
+        happened(&[("applied", 0, 1), ("started", 1, 1), ("ended", 1, 1), ("backing_off", 1, 1)]);
+    eventually("the run has ended", || events(&mut port) == expected);
+    let shown = port.ok("events", "<<\"web\">>").to_string();
+    for part in [
+        "host_pid => 4242",
+        "exit => {exited,3},container => nil",
+        "retry_in_ms => 10000,reason => <<\"exited with status 3, restarting in 10s\">>",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    port.kill();
+    let mut port = Port::start(&args);
+    let found = events(&mut port);
+    assert_eq!(found[..expected.len()], expected);
+    port.ok("delete", "<<\"web\">>");
+    assert_eq!(code(&port.error("events", "<<\"web\">>")), "not_found");
+    port.ok("apply", POD);
+    expected = happened(&[("applied", 0, 3)]);
+    assert_eq!(events(&mut port)[..1], expected);
+}
+
+#[test]
 fn a_program_starts_on_a_damaged_state_file_and_says_what_it_kept() {
     let dir = tempfile::tempdir().expect("a directory");
     let args = ["--runtime", "none", "--data-dir", dir.path().to_str().expect("a path")];

@@ -24,7 +24,7 @@ defmodule Tank do
 
   import Kernel, except: [apply: 2]
 
-  alias Tank.{Error, Pod, Server, Status, Store}
+  alias Tank.{Error, Event, Pod, Server, Status, Store}
 
   @type spec :: Pod.t() | map() | keyword()
 
@@ -115,6 +115,23 @@ defmodule Tank do
   def status(name, server) when is_binary(name) do
     with {:ok, {statuses, known}} <- Store.of_name(name, :status, @call_ms, server) do
       Status.from_wire(Map.fetch!(statuses, name), known[name])
+    end
+  end
+
+  @doc """
+  What happened to a pod, oldest first: its last 100 events, which outlive the port program and a
+  reboot, for as long as there is the pod. See `Tank.Event`.
+
+      # Why did it restart last night?
+      {:ok, events} = Tank.events("web")
+      for %{event: :ended} = event <- events, do: {event.at, event.exit}
+      #=> [{~U[2025-03-02 03:12:09.481Z], {:signaled, 9}}]
+  """
+  @spec events(String.t(), GenServer.server() | nil) ::
+          {:ok, [Event.t()]} | {:error, :not_found | Error.t()}
+  def events(name, server \\ nil) when is_binary(name) do
+    with {:ok, events} <- Store.of_name(name, :events, @call_ms, server) do
+      {:ok, Enum.map(events, &Event.from_wire/1)}
     end
   end
 

@@ -123,7 +123,7 @@ defmodule Tank.ConversationTest do
       start!(fake, pods: pods)
 
       eventually("two creates", fn ->
-        ["a", "b"] == for {_id, :create, pod} <- FakeProgram.heard(fake), do: pod.name
+        ["a", "b"] == for {_id, :seed, pod} <- FakeProgram.heard(fake), do: pod.name
       end)
     end
   end

@@ -89,7 +89,7 @@ impl Conversation {
 
     fn take(&mut self, work: Work) {
         match work {
-            Work::Request(id, _) => self.session.answer(id, Ok(Term::nil())),
+            Work::Request(id, _) | Work::Journal(id, _) => self.session.answer(id, Ok(Term::nil())),
             Work::Cast(Cast::Exited(pod, incarnation, exit)) => {
                 self.session.notify(&Notice::RunEnded { pod, incarnation, exit, at: Millis(0) });
             }

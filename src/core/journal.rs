@@ -68,6 +68,27 @@ pub enum Kind {
     },
 }
 
+impl Entry {
+    /// Whether a journal says so already: a program that starts acts once more on the
+    /// end of a run that it finds on record. Takes its entries, the newest first.
+    pub fn is_told_by(&self, newest_first: impl IntoIterator<Item = Self>) -> bool {
+        let is_end = matches!(
+            self.kind,
+            Kind::Ended { .. }
+                | Kind::Failed { .. }
+                | Kind::BackingOff { .. }
+                | Kind::Terminal { .. }
+        );
+        let is_since = |earlier: &Self| match earlier.kind {
+            Kind::Applied => true,
+            Kind::Started { .. } | Kind::Adopted { .. } => false,
+            _ => earlier.incarnation == self.incarnation,
+        };
+        let mut since = newest_first.into_iter().take_while(is_since);
+        is_end && since.any(|earlier| earlier.kind.name() == self.kind.name())
+    }
+}
+
 impl Kind {
     /// The kind's name on the wire and in the store.
     #[must_use]

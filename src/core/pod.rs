@@ -514,11 +514,7 @@ impl Pod {
     }
 
     fn start_failed(&mut self, name: &Name, fx: &mut Effects, error: StartError) {
-        fx.notify(Notice::StartFailed {
-            pod: name.clone(),
-            incarnation: self.incarnation,
-            failure: error.failure.clone(),
-        });
+        self.notify_failed(name, fx, &error.failure);
         let cause = if error.is_download { EndCause::Download } else { EndCause::Itself };
         let end = Ended { exit: Exit::Failed(error.failure), at: fx.now, cause };
         self.run_over(name, fx, end, 0);
@@ -666,6 +662,14 @@ impl Pod {
         self.orphans = old.orphans;
         self.incarnation = old.incarnation;
         self.enter(fx, State::default());
+    }
+
+    fn notify_failed(&self, name: &Name, fx: &mut Effects, failure: &Failure) {
+        fx.notify(Notice::StartFailed {
+            pod: name.clone(),
+            incarnation: self.incarnation,
+            failure: failure.clone(),
+        });
     }
 
     fn notify_ended(&self, name: &Name, fx: &mut Effects, Ended { exit, at, .. }: &Ended) {
@@ -880,7 +884,12 @@ impl Pod {
     ) {
         let end = Ended { at: ended.at.min(fx.now), ..ended.clone() };
         let ran_ms = started_at.map_or(0, |at| end.at.since(at));
-        self.notify_ended(name, fx, &end);
+        match (started_at, &end.exit) {
+            (None, Exit::Failed(failure)) if failure.code != Code::Lost => {
+                self.notify_failed(name, fx, failure);
+            }
+            _ => self.notify_ended(name, fx, &end),
+        }
         self.run_over(name, fx, end, ran_ms);
         let is_judged = self.desired.as_ref().is_some_and(|desired| desired.verdict.is_some());
         if is_judged && self.is_terminal() {

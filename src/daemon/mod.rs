@@ -17,11 +17,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::sleep;
 
-use crate::core::action::{Action, Command, Reply};
+use crate::core::action::{Action, Command, Notice, Reply};
 use crate::core::event::{
     ActionId, DesiredChange, Event, Incarnation, Observation, Outcome, Request, Ticket,
 };
 use crate::core::failure::{Code, Failure};
+use crate::core::journal::Entry;
 use crate::core::reconciler::Reconciler;
 use crate::core::spec::Name;
 use crate::core::time::Millis;
@@ -33,6 +34,7 @@ use crate::runtime::container::Found;
 use crate::runtime::{Events, Runtime, StartOrder};
 
 pub mod clock;
+mod journal;
 pub mod lock;
 mod narrate;
 pub mod options;
@@ -40,6 +42,7 @@ mod spin;
 pub mod start;
 mod store_thread;
 
+use journal::Journal;
 use narrate::narrate;
 use options::OnDisconnect;
 use spin::{LOOKS, SPIN, Spin};
@@ -63,6 +66,7 @@ pub struct Daemon {
     core: Reconciler,
     runtime: Runtime,
     store: StoreThread,
+    journal: Journal,
     events: Events,
     happened: UnboundedReceiver<Event>,
     news: UnboundedReceiver<StoreNews>,
@@ -373,6 +377,10 @@ impl Daemon {
     fn take_work(&mut self, work: Work) {
         match work {
             Work::Request(id, request) => self.take_request(id, request),
+            Work::Journal(id, pod) => {
+                let ticket = self.new_ticket(Waiter::Client(id));
+                self.store.read_journal(ticket, pod);
+            }
             Work::Cast(Cast::Credit(_)) => unreachable!("the session keeps its own books"),
             Work::Cast(Cast::Nudge) => self.handle(Event::Nudged),
             Work::Cast(Cast::Exited(pod, incarnation, exit)) => {
@@ -414,23 +422,31 @@ impl Daemon {
     /// Whether the runtime can do what the specs in it ask for.
     fn check(&self, request: &Request) -> Result<(), Failure> {
         match request {
-            Request::Apply(spec) | Request::Create(spec) => self.runtime.check(spec),
+            Request::Apply(spec) | Request::Create(spec) | Request::Seed(spec) => {
+                self.runtime.check(spec)
+            }
             Request::Plan(specs) => specs.iter().try_for_each(|spec| self.runtime.check(spec)),
             _ => Ok(()),
         }
     }
 
     fn request(&mut self, waiter: Waiter, request: Request) {
+        let ticket = self.new_ticket(waiter);
+        self.handle(Event::Requested(ticket, request));
+    }
+
+    fn new_ticket(&mut self, waiter: Waiter) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         self.tickets.insert(ticket, waiter);
-        self.handle(Event::Requested(ticket, request));
+        ticket
     }
 
     fn take_news(&mut self, news: StoreNews) {
         match news {
             StoreNews::Event(event) => self.handle(event),
             StoreNews::Looked(action, desired) => self.look(action, desired),
+            StoreNews::Journal(ticket, pod, entries) => self.show_journal(ticket, &pod, entries),
         }
     }
 
@@ -518,6 +534,11 @@ impl Daemon {
         // Notices first: a reply never overtakes what happened before it.
         while let Some(notice) = self.core.poll_notice() {
             narrate(&notice);
+            if let Some((pod, entry)) =
+                self.journal.entry(&notice, clock::unix_ms(time_of(&notice)))
+            {
+                self.store.note(pod, entry);
+            }
             self.session.notify(&notice);
         }
         while let Some(reply) = self.core.poll_reply() {
@@ -572,6 +593,21 @@ impl Daemon {
     fn answer(&mut self, id: i64, reply: Reply) {
         match reply.result {
             Ok(response) => self.session.answer(id, Ok(translate::response(&response))),
+            Err(failure) => self.session.refuse(id, failure.into()),
+        }
+    }
+
+    /// Answers who has asked for a journal, unless nobody waits any more.
+    fn show_journal(
+        &mut self,
+        ticket: Ticket,
+        pod: &Name,
+        entries: Result<Option<Vec<Entry>>, Failure>,
+    ) {
+        let Some(Waiter::Client(id)) = self.tickets.remove(&ticket) else { return };
+        match entries {
+            Ok(Some(entries)) => self.session.answer(id, Ok(translate::journal(&entries))),
+            Ok(None) => self.session.refuse(id, Failure::no_pod(pod).into()),
             Err(failure) => self.session.refuse(id, failure.into()),
         }
     }
@@ -708,6 +744,14 @@ impl Daemon {
         if let Some(lock) = self.run_dir.take() {
             lock.remove();
         }
+    }
+}
+
+/// When what is told of happened.
+fn time_of(notice: &Notice) -> Millis {
+    match notice {
+        Notice::RunEnded { at, .. } => *at,
+        _ => clock::now(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use erlang_term_format::Term;
@@ -12,18 +13,21 @@ use tank_shim::protocol::OnHangup;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep};
 
+use crate::core::action::Write as StoreWrite;
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::reconciler::{Config, Reconciler};
+use crate::core::spec::{Name, PodSpec};
 use crate::os_words::os_words;
 use crate::port::session::Session;
 use crate::port::stdio::Pipes;
 use crate::port::trace::Trace;
 use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
-use crate::runtime::container::{ContainerRuntime, Surroundings, reaper};
+use crate::runtime::container::{ContainerRuntime, Surroundings, reaper, specs_of_live_runs};
 use crate::runtime::{Events, Runtime};
 use crate::store::{DurableStore, MemoryStore, Store};
 
+use super::journal::Journal;
 use super::lock::DirLock;
 use super::options::{OnDisconnect, Options, RuntimeKind, StoreKind};
 use super::spin::Spin;
@@ -72,6 +76,7 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         core: Reconciler::new(config(options), clock::now()),
         runtime,
         store,
+        journal: Journal::default(),
         events,
         happened,
         news,
@@ -106,7 +111,7 @@ fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
     if options.store == StoreKind::Memory {
         return Ok(Box::new(MemoryStore::new()));
     }
-    let store = DurableStore::open(&options.data_dir)?;
+    let mut store = DurableStore::open(&options.data_dir)?;
     if let Some(salvage) = store.salvage() {
         tracing::error!(
             "{} is corrupt: {}; it is kept as {}, and {} that could still be read go on in a new file",
@@ -120,7 +125,28 @@ fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
         let (table, pod, what) = (&record.table, &record.pod, &record.what);
         tracing::error!(%table, %pod, %what, "a stored record cannot be read and was set aside");
     }
+    put_back(&mut store, &options.run_dir);
     Ok(Box::new(store))
+}
+
+/// Stores the specs of pods that run and that the state file has lost: what they were
+/// made from is on record with them. Else they would be ended as what nobody wants.
+fn put_back(store: &mut DurableStore, run_dir: &Path) {
+    let is_whole = store.set_aside().is_empty() && !store.was_salvaged();
+    if is_whole {
+        return;
+    }
+    let unreadable = |name: &Name| {
+        store.set_aside().iter().any(|row| row.table == "pods" && row.pod == name.as_str())
+    };
+    let lost = |spec: &Arc<PodSpec>| store.was_salvaged() || unreadable(&spec.name);
+    let specs: Vec<_> = specs_of_live_runs(run_dir).into_iter().filter(lost).collect();
+    for spec in specs {
+        let pod = spec.name.clone();
+        if store.commit(&[StoreWrite::Create(spec)]).iter().all(Result::is_ok) {
+            tracing::error!(%pod, "its spec was lost, and is taken from the run that it has");
+        }
+    }
 }
 
 /// `1 pod`, `2 pods`.

@@ -12,6 +12,7 @@ use erlang_term_format::{Term, tuple};
 use crate::core::action::Notice;
 use crate::core::event::Request;
 use crate::core::failure::{Code, Failure, Place};
+use crate::core::spec::Name;
 
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameReader};
 use super::in_flight::{InFlight, in_use};
@@ -25,6 +26,8 @@ use super::translate::{self, CREDITS_MAX, Call, Cast, Refusal};
 pub enum Work {
     /// A request of the client, to be answered under this id.
     Request(i64, Request),
+    /// A request for a pod's journal, to be answered under this id.
+    Journal(i64, Name),
     /// A word of the client.
     Cast(Cast),
     /// The answer to a request of ours.
@@ -206,6 +209,7 @@ impl Session {
         let taken = translate::call(op, &args).and_then(|call| self.admit(id, call, frame));
         match taken {
             Ok(Some(Call::Core(request))) => return Ok(Some(Work::Request(id, request))),
+            Ok(Some(Call::Journal(pod))) => return Ok(Some(Work::Journal(id, pod))),
             Ok(Some(Call::Ping)) => self.reply(id, Ok(args)),
             Ok(Some(Call::Subscribe { credits })) => self.subscribe(id, credits),
             Ok(None) => {}
@@ -218,7 +222,7 @@ impl Session {
     fn admit(&mut self, id: i64, call: Call, frame: &Bytes) -> Result<Option<Call>, Refusal> {
         let is_last = matches!(call, Call::Core(Request::Shutdown { .. }));
         let must_wait = self.outbox.is_full_of_large() && call.is_answered_at_length(frame.len());
-        let is_answered_at_once = !matches!(call, Call::Core(_));
+        let is_answered_at_once = !matches!(call, Call::Core(_) | Call::Journal(_));
         if is_answered_at_once && !must_wait {
             return Ok(Some(call));
         }
@@ -397,7 +401,6 @@ fn too_large_to_send(what: &str, TooLarge { bytes, bytes_max }: &TooLarge) -> Fa
 mod tests {
     use super::*;
     use crate::core::event::{ActionId, Incarnation};
-    use crate::core::spec::Name;
     use crate::port::frame::FrameWriter;
     use crate::port::in_flight::REQUESTS_MAX;
     use crate::port::outbox::OUTPUT_BYTES_MAX;

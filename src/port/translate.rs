@@ -8,6 +8,7 @@ use crate::core::action::{Desired, Notice, Response};
 use crate::core::event::{Incarnation, Request};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::forecast::Forecast;
+use crate::core::journal::{Entry, Kind};
 use crate::core::spec::{Name, PodSpec, SpecError};
 use crate::core::status::{ContainerStatus, Exit, Goal, PodStatus};
 use crate::daemon::clock;
@@ -48,6 +49,8 @@ impl From<Failure> for Refusal {
 pub enum Call {
     /// For the core.
     Core(Request),
+    /// For the store: what happened to this pod.
+    Journal(Name),
     /// For the session: the arguments are the answer.
     Ping,
     /// For the session: notices, with this many credits.
@@ -64,7 +67,8 @@ impl Call {
         match self {
             Self::Core(
                 Request::List | Request::Status(None) | Request::Get(_) | Request::Plan(_),
-            ) => true,
+            )
+            | Self::Journal(_) => true,
             Self::Ping => Outbox::is_large(frame_bytes),
             Self::Core(_) | Self::Subscribe { .. } => false,
         }
@@ -90,6 +94,7 @@ pub fn call(op: &str, args: &Term<'_>) -> Result<Call, Refusal> {
     Ok(Call::Core(match op {
         "apply" => Request::Apply(pod(args)?),
         "create" => Request::Create(pod(args)?),
+        "seed" => Request::Seed(pod(args)?),
         "delete" => Request::Delete(name(op, args)?),
         "get" => Request::Get(name(op, args)?),
         "list" => nothing(op, args, Request::List)?,
@@ -107,6 +112,7 @@ pub fn call(op: &str, args: &Term<'_>) -> Result<Call, Refusal> {
             Some("keep") => Request::Shutdown { stop_pods: false },
             _ => return Err(bad_args(op, "#{pods => stop | keep}").into()),
         },
+        "events" => return Ok(Call::Journal(name(op, args)?)),
         "ping" => return Ok(Call::Ping),
         "subscribe" => {
             let credits = args.get("credits").and_then(credits);
@@ -256,6 +262,44 @@ fn desired(desired: &Desired) -> Term<'_> {
         (Term::atom("generation"), integer(desired.generation.0)),
         (Term::atom("spec"), desired.spec.to_term()),
     ])
+}
+
+/// A pod's journal.
+#[must_use]
+pub fn journal(entries: &[Entry]) -> Term<'_> {
+    Term::List(entries.iter().map(entry).collect())
+}
+
+fn entry(entry: &Entry) -> Term<'_> {
+    let mut fields = vec![
+        (Term::atom("at_ms"), Term::Integer(entry.at_unix_ms)),
+        (Term::atom("event"), Term::atom(entry.kind.name())),
+        (Term::atom("incarnation"), integer(entry.incarnation.0)),
+        (Term::atom("generation"), integer(entry.generation.0)),
+        (Term::atom("retries"), Term::Integer(i64::from(entry.retries))),
+    ];
+    let mut add = |key, value| fields.push((Term::atom(key), value));
+    match &entry.kind {
+        Kind::Applied => {}
+        Kind::Started { host_pid } | Kind::Adopted { host_pid } => {
+            add("host_pid", optional(*host_pid));
+        }
+        Kind::Ended { exit } => {
+            add("exit", self::exit(exit));
+            add("container", exit.container().map_or(Term::nil(), text));
+        }
+        Kind::Failed { failure } => {
+            add("exit", tuple![Term::atom("error"), self::failure(failure)])
+        }
+        Kind::BackingOff { delay_ms, reason } => {
+            add("retry_in_ms", integer(*delay_ms));
+            add("reason", Term::binary(reason.as_str()));
+        }
+        Kind::Terminal { reason } | Kind::Stopping { reason } => {
+            add("reason", Term::binary(reason.as_str()));
+        }
+    }
+    Term::Map(fields)
 }
 
 /// A notice.

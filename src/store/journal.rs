@@ -12,10 +12,15 @@ use crate::core::spec::Name;
 
 type Events<'a> = Table<'a, &'static [u8], &'static [u8]>;
 
-/// Adds an entry, for which the oldest one makes room.
+/// Adds an entry, unless it says nothing new, for which the oldest one makes room.
 pub(super) fn append(events: &mut Events<'_>, pod: &Name, entry: &Entry) -> Result<(), Fault> {
     let last = events.range(key(pod, 0).as_slice()..=key(pod, u64::MAX).as_slice())?.next_back();
     let next = last.transpose()?.map_or(0, |(key, _)| number(key.value()) + 1);
+    let rows = events.range(key(pod, 0).as_slice()..=key(pod, u64::MAX).as_slice())?.rev();
+    let newest_first = rows.map_while(|row| record::decode_entry(row.ok()?.1.value()).ok());
+    if entry.is_told_by(newest_first) {
+        return Ok(());
+    }
     events.insert(key(pod, next).as_slice(), record::encode_entry(entry).as_slice())?;
     if let Some(oldest) = next.checked_sub(ENTRIES_MAX as u64) {
         events.remove(key(pod, oldest).as_slice())?;

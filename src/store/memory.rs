@@ -29,6 +29,9 @@ impl MemoryStore {
         }
         for (pod, entry) in staged.entries.drain(..) {
             let journal = self.journals.entry(pod).or_default();
+            if entry.is_told_by(journal.iter().rev().cloned()) {
+                continue;
+            }
             if journal.len() == ENTRIES_MAX {
                 journal.pop_front();
             }

@@ -198,6 +198,10 @@ fn notices_are_shown_when_a_script_asks_for_them() {
     writeln!(stdin, "send {{1, {{:ok, %{{host_pid: 42}}}}}}").expect("it reads");
     until("* web started: run 1, pid 42");
     until("* web is running");
+    writeln!(stdin, "events web").expect("it reads");
+    until("AGO");
+    until("applied");
+    until("started  1    1           0        pid 42");
     writeln!(stdin, "delete web").expect("it reads");
     until("* the loop asks: {2, :stop, {\"web\", 1}}");
     writeln!(stdin, "send {{2, {{:ok, nil}}}}").expect("it reads");

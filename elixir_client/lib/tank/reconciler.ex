@@ -23,7 +23,9 @@ defmodule Tank.Reconciler do
       directory below `/run/tank`, or `$XDG_RUNTIME_DIR/tank` without root (below `:data_dir`, where
       that is not set)
     * `:store` - `:durable` (default), or `:memory` for pods that nobody needs after the end
-    * `:pods` - specs to create when no pod of that name is there
+    * `:pods` - specs to create when no pod of that name is there, and none was ever created from
+      `:pods` before in this `:data_dir`: one that was changed since stays as it is, and one that
+      was deleted stays away
     * `:interval` - period of the full comparison; 5000
     * `:backoff_base`, `:backoff_cap` - the first wait before a restart and the longest; each
       wait is twice the one before; 10000 and 300000
@@ -233,7 +235,7 @@ defmodule Tank.Reconciler do
 
   defp create_seeds(state) do
     Enum.reduce(state.options.pods, state, fn pod, state ->
-      ask(state, :create, Wire.from_pod(pod), {:seed, pod.name})
+      ask(state, :seed, Wire.from_pod(pod), {:seed, pod.name})
     end)
   end
 

@@ -27,6 +27,7 @@ defmodule Tank.Wire do
               [:reason, :last_exit, :last_exit_container, :last_exit_at_ms, :started_at_ms] ++
               [:retry_in_ms, :incarnation, :exited, :signaled]
   @notices [:started, :ended, :failed, :gone, :resync]
+  @events [:at_ms, :event, :applied, :adopted, :exit]
   @errors [:code, :message, :where, :hint, :pod, :container, :field, :step, :errno, :option] ++
             [:offset, :malformed_frame, :frame_too_large, :protocol_mismatch] ++
             [:handshake_required, :unknown_op, :bad_args, :invalid_spec, :unsupported] ++
@@ -47,7 +48,8 @@ defmodule Tank.Wire do
   @atoms Enum.uniq(
            @protocol ++
              @values ++
-             @plans ++ @requests ++ @pods ++ @statuses ++ @notices ++ @errors ++ @reasons
+             @plans ++
+             @requests ++ @pods ++ @statuses ++ @notices ++ @events ++ @errors ++ @reasons
          )
 
   @doc "Every atom the port program may send."

@@ -166,6 +166,77 @@ defmodule Tank.Acceptance do
           again = start!(@kind, context, pods: [seed])
           assert {:ok, %{restart: :never}} = Tank.get("seed", again)
         end
+
+        test "a seed that was deleted stays away, and only there", context do
+          seed = pod(context, "seed", Workload.command(@kind))
+          r = start!(@kind, context, pods: [seed, Map.put(seed, :name, "kept")])
+          :ok = Tank.delete("seed", r)
+          assert :ok = Tank.sync(r)
+
+          r =
+            for _twice <- 1..2, reduce: r do
+              r ->
+                :ok = ExUnit.Callbacks.stop_supervised(r)
+                r = start!(@kind, context, pods: [seed, Map.put(seed, :name, "kept")])
+                assert :ok = Tank.sync(r)
+                assert [%{name: "kept"}] = Tank.list(r)
+                assert %{"kept" => _pid} = Tank.running(r)
+                r
+            end
+
+          :ok = ExUnit.Callbacks.stop_supervised(r)
+          fresh = Map.update!(context, :dir, &Path.join(&1, "fresh"))
+          r = start!(@kind, fresh, pods: [seed])
+          assert :ok = Tank.sync(r)
+          assert %{"seed" => _pid} = Tank.running(r)
+        end
+      end
+
+      describe "events" do
+        test "say why a pod restarted, also after another start of the server", context do
+          r = start!(@kind, context)
+          assert {:error, :not_found} = Tank.events("web", r)
+          old = run!(r, pod(context, "web", Workload.command(@kind)))
+          Workload.exit_with(@kind, r, "web", 3)
+          eventually("another run", fn -> other_run(r, "web", old) end)
+
+          assert {:ok, [applied, first, ended, waits, second]} =
+                   eventually("five events", fn ->
+                     with {:ok, [_, _, _, _, _]} = events <- Tank.events("web", r), do: events
+                   end)
+
+          assert %{event: :applied, generation: 1, incarnation: 0, retries: 0} = applied
+          assert %{event: :started, incarnation: run, host_pid: _pid} = first
+          assert %{event: :ended, incarnation: ^run, exit: {:exited, 3}, container: nil} = ended
+          assert %{event: :backing_off, retries: 1, retry_in_ms: 20, reason: reason} = waits
+          assert reason =~ "exited with status 3"
+          assert %{event: :started, incarnation: next, retries: 1} = second
+          assert next > run
+          times = for event <- [applied, first, ended, waits, second], do: event.at
+          assert times == Enum.sort(times, DateTime)
+
+          :ok = ExUnit.Callbacks.stop_supervised(r)
+          again = start!(@kind, context)
+
+          assert {:ok, [^applied, ^first, ^ended, ^waits, ^second | more]} =
+                   Tank.events("web", again)
+
+          assert Enum.any?(more, &match?(%{event: :stopping, reason: "shutting down"}, &1))
+          :ok = Tank.delete("web", again)
+          assert {:error, :not_found} = Tank.events("web", again)
+        end
+
+        test "say why a start failed", context do
+          r = start!(@kind, context)
+          run!(r, pod(context, "web", ["/nonexistent"], %{restart: :never}))
+          eventually("the end", fn -> status?(r, "web", status: :terminal) end)
+
+          assert {:ok, [_applied, %{event: :failed} = failed, %{event: :terminal} = last]} =
+                   Tank.events("web", r)
+
+          assert {:error, %Tank.Error{}} = failed.exit
+          assert last.reason =~ "not restarted"
+        end
       end
 
       describe "the restart policy" do

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::core::event::{EndCause, Ended, Incarnation, ObservedRun};
 use crate::core::failure::{Code, Failure, Place};
-use crate::core::spec::Name;
+use crate::core::spec::{Name, PodSpec};
 use crate::core::status::Exit;
 use crate::core::time::Millis;
 use crate::daemon::clock;
@@ -85,6 +85,21 @@ pub(super) fn look(run_dir: &Path, data_dir: &Path, cgroups: &Cgroups) -> Result
     let logs = names_in(&data_dir.join("logs"));
     traces.logs.extend(logs.unwrap_or_default());
     Ok(traces)
+}
+
+/// What the runs of this run directory were made from that live, as far as that is on
+/// record.
+#[must_use]
+pub fn specs_of_live_runs(run_dir: &Path) -> Vec<Arc<PodSpec>> {
+    let pods = run_dir::pods(run_dir);
+    let spec = |pod: Name| {
+        let path = run_dir::of_pod(run_dir, pod.as_str());
+        let dir = run_dir::open(&path).ok()?;
+        let is_live = !run_dir::try_lock(&dir).ok()?;
+        let record = RunRecord::read(&path).ok().flatten().filter(|_| is_live)?;
+        Some(Arc::clone(&record.origin.spec)).filter(|spec| spec.name == pod)
+    };
+    names_in(&pods).unwrap_or_default().into_iter().filter_map(spec).collect()
 }
 
 /// What in a directory has a pod's name. A directory that is not there is empty.

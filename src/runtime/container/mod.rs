@@ -45,7 +45,7 @@ mod volumes;
 
 use confinement::Filters;
 use directories::Directories;
-pub use leftover::Leftover;
+pub use leftover::{Leftover, specs_of_live_runs};
 use run::Order;
 use users::Ranges;
 

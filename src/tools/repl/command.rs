@@ -20,6 +20,7 @@ pub(super) enum Command {
     Get(String),
     List,
     Status(Option<String>),
+    Events(String),
     Sync,
     Await(String, Goal, u64),
     Restart(String),
@@ -88,7 +89,7 @@ pub(super) enum Completes {
 const AWAIT_MS: u64 = 5_000;
 
 /// Every command, in the order of `help`.
-pub(super) const COMMANDS: [About; 20] = [
+pub(super) const COMMANDS: [About; 21] = [
     About {
         name: "apply",
         args: "SPEC | @FILE",
@@ -145,6 +146,15 @@ of it runs).",
         more: "\
 A pod is starting, running, stopping, backing_off (it has failed and waits to be started again)
 or terminal (it has ended, and its restart policy says to leave it so).",
+        completes: Completes::Pod,
+    },
+    About {
+        name: "events",
+        args: "NAME",
+        line: "say what has happened to a pod, and why; the last 100 things",
+        more: "\
+They outlive the port program, and a reboot. A restart is what ended, backed off and started
+again; a pod that is deleted takes them along.",
         completes: Completes::Pod,
     },
     About {
@@ -279,6 +289,7 @@ impl Command {
             ("list", []) => Self::List,
             ("status", []) => Self::Status(None),
             ("status", [name]) => Self::Status(Some(pod(name))),
+            ("events", [name]) => Self::Events(pod(name)),
             ("sync", []) => Self::Sync,
             ("await", [name, goal]) => Self::Await(pod(name), Goal::from_name(goal)?, AWAIT_MS),
             ("await", [name, goal, timeout_ms]) => {

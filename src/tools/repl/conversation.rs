@@ -116,6 +116,7 @@ impl<W: FnMut(Option<i64>) -> Waited> Conversation<W> {
             Command::List => style.pods(&self.ask("list", Term::nil())?),
             Command::Status(None) => style.statuses(&self.ask("status", Term::nil())?),
             Command::Status(Some(pod)) => style.status(&self.ask("status", Term::binary(&*pod))?),
+            Command::Events(pod) => style.events(&self.ask("events", Term::binary(&*pod))?),
             Command::Sync => self.done("sync", Term::nil())?,
             Command::Await(pod, goal, timeout_ms) => self.wait_for(&pod, goal, timeout_ms)?,
             Command::Restart(pod) => self.done("restart", Term::binary(&*pod))?,

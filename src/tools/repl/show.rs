@@ -180,6 +180,33 @@ impl Style {
         text
     }
 
+    /// What has happened to a pod, a line each.
+    pub(super) fn events(self, events: &Term<'_>) -> String {
+        let Some(events) = events.as_list() else { return self.term(events) };
+        if events.is_empty() {
+            return "no events\n".to_owned();
+        }
+        let now_ms = now_ms();
+        let rows = events.iter().map(|event| {
+            let number = |key| event.get(key).and_then(Term::as_i64);
+            let kind = event.get("event").and_then(Term::as_atom).unwrap_or("?");
+            Row {
+                paint: Some((1, paint_of_event(kind))),
+                cells: vec![
+                    number("at_ms").map_or_else(blank, |at| duration(now_ms - at)),
+                    kind.to_owned(),
+                    number("incarnation")
+                        .filter(|run| *run > 0)
+                        .map_or_else(blank, |run| run.to_string()),
+                    number("generation").map_or_else(blank, |count| count.to_string()),
+                    number("retries").map_or_else(blank, |count| count.to_string()),
+                    what_happened(event),
+                ],
+            }
+        });
+        self.table(&["AGO", "EVENT", "RUN", "GENERATION", "RETRIES", "WHAT"], rows.collect())
+    }
+
     /// What is desired, a line each.
     pub(super) fn pods(self, pods: &Term<'_>) -> String {
         let Some(pods) = pods.as_list() else { return self.term(pods) };
@@ -260,6 +287,25 @@ fn paint_of(status: &str) -> Paint {
         "terminal" => Paint::Dim,
         _ => Paint::Uncertain,
     }
+}
+
+fn paint_of_event(event: &str) -> Paint {
+    match event {
+        "started" | "adopted" => Paint::Good,
+        "failed" | "backing_off" => Paint::Bad,
+        "applied" | "terminal" => Paint::Dim,
+        _ => Paint::Uncertain,
+    }
+}
+
+/// What an event says beside its name.
+fn what_happened(event: &Term<'_>) -> String {
+    let pid = event.get("host_pid").and_then(Term::as_i64).map(|pid| format!("pid {pid}"));
+    let exit = event.get("exit").and_then(exit_in_words).map(|exit| {
+        let container = event.get("container").and_then(Term::as_str);
+        container.map_or_else(String::new, |name| format!("{name} ")) + &exit
+    });
+    pid.or(exit).unwrap_or_else(|| why(event))
 }
 
 fn code_and_message<'a>(error: &'a Term<'_>) -> Option<(&'a str, String)> {

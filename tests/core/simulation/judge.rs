@@ -595,7 +595,7 @@ impl Judge {
             Notice::StartFailed { pod, incarnation, .. } => {
                 let past = self.past(pod, *incarnation);
                 assert!(past.ended.is_some(), "{pod}: failed to start, and no start did");
-                past.is_found = false;
+                past.end_found();
                 let run = truth.runs.get(*incarnation);
                 let is_live = run.is_some_and(|run| run.ended.is_none());
                 assert!(!is_live, "{pod}: a run of a failed start");
