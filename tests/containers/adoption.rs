@@ -407,3 +407,21 @@ fn cgroups_beside(pid: i32) -> Vec<PathBuf> {
     found.dedup();
     found
 }
+
+#[test]
+fn a_state_file_that_is_lost_ends_no_pod_that_runs() {
+    let Some(machine) = Machine::new("lost state file") else { return };
+    let (mut port, pid) = machine.port_with_web();
+    port.kill();
+    let data = machine.dir.path().join("data");
+    fs::write(data.join("state.redb"), "no state file").expect("ours");
+    let mut port = machine.port();
+    assert_eq!(host_pid(&mut port, "web"), pid);
+    assert!(is_in(&mut port, "web", "running"), "{}", status(&mut port, "web"));
+    let list = port.ok("list", "nil");
+    assert_eq!(list.as_list().expect("pods").len(), 1, "it is stored again");
+    let names = fs::read_dir(&data).expect("ours").map(|entry| entry.expect("ours").file_name());
+    let is_aside =
+        |name: std::ffi::OsString| name.to_string_lossy().starts_with("state.redb.corrupt");
+    assert!(names.into_iter().any(is_aside), "what was found is kept");
+}

@@ -260,12 +260,33 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
     ];
     on_every_store(|store| {
         commit(store, put("web", "a"));
-        let notes: Vec<Change> = kinds.iter().map(|kind| note("web", 3, kind.clone())).collect();
+        let runs = 1..;
+        let notes: Vec<Change> =
+            kinds.iter().zip(runs).map(|(kind, run)| note("web", run, kind.clone())).collect();
         commit_all(store, &notes);
         let entries = store.journal(&name("web")).unwrap().unwrap();
         let noted: Vec<Change> =
             entries[1..].iter().map(|entry| Change::Note(name("web"), entry.clone())).collect();
         assert_eq!(noted, notes);
+    });
+}
+
+#[test]
+fn an_end_that_is_acted_on_again_is_noted_once() {
+    let ended = |run| note("web", run, Kind::Ended { exit: Exit::Exited(1) });
+    let waits = |run| note("web", run, Kind::BackingOff { delay_ms: 1, reason: "why".into() });
+    on_every_store(|store| {
+        commit(store, put("web", "a"));
+        commit_all(store, &[started("web", 1), ended(1), waits(1)]);
+        // By a program that starts, and one that starts after another spec was applied.
+        commit_all(store, &[ended(1), waits(1)]);
+        commit_all(store, &[Change::Write(put("web", "b")), ended(1)]);
+        // Numbers begin anew with the machine.
+        commit_all(store, &[started("web", 1), ended(1)]);
+        let kinds = store.journal(&name("web")).unwrap().unwrap();
+        let kinds: Vec<_> = kinds.iter().map(|entry| entry.kind.name()).collect();
+        let once = ["applied", "started", "ended", "backing_off", "applied", "started", "ended"];
+        assert_eq!(kinds, once);
     });
 }
 
