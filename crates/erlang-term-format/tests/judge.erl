@@ -173,11 +173,17 @@ fixed() ->
               2.2250738585072014e-308, 9007199254740993.0],
     Bits = [<<>>, <<0>>, <<"abc">>, <<"é"/utf8>>, <<233>>, <<"\n\t\\\"">>, <<0:1>>, <<5:3>>, <<1, 127:7>>,
             <<16#ffff:15>>, binary:copy(<<"x">>, 7000)],
+    %% To Elixir's tokenizer a quote or backslash behind one of these is a part of it.
+    Prepended = [[C, $\"] || C <- lists:seq(16#80, 16#d7ff) ++ lists:seq(16#e000, 16#10fffd),
+                            [[_ | _] | _] <- [unicode_util:gc([C, $\"])]],
+    Clusters = [Term || Text <- Prepended ++ [[C, $\\] || [C, _] <- Prepended],
+                        Term <- [list_to_atom(Text), unicode:characters_to_binary(Text),
+                                 [{list_to_atom(Text), Text}]]],
     Others = [[a | b], [1, 2 | 3], [[[]]], "text", "é日本", [1 | <<1:1>>], #{1 => a, 1.0 => b},
               #{#{a => 1} => #{b => 2}, [x] => {y}}, {ok, [{a, #{}}]}, fun lists:map/2,
               adder(3), adder(#{a => [self()]}), self(), make_ref(), hd(erlang:ports()),
               list_to_pid("<0.1.0>"), remote_pid()],
-    Integers ++ Lists ++ Tuples ++ Maps ++ Atoms ++ Floats ++ Bits ++ Others.
+    Integers ++ Lists ++ Tuples ++ Maps ++ Atoms ++ Floats ++ Bits ++ Clusters ++ Others.
 
 adder(N) -> fun(X) -> {X, N} end.
 

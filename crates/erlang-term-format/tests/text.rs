@@ -276,6 +276,9 @@ fn elixir_is_printed_as_it_inspects() {
         (Term::binary(""), "\"\""),
         (Term::binary("naïve #{\"\n"), "\"naïve \\#{\\\"\\n\""),
         (Term::binary("\u{202e}abc"), "\"\\u{202e}abc\""),
+        // Elixir takes what follows such a character for a part of it, be it the closing quote.
+        (Term::binary("\u{11a89}"), "\"\\u{11a89}\""),
+        (Term::atom("\u{600}"), ":\"\\u{600}\""),
         (Term::binary(&[0, 255]), "<<0, 255>>"),
         (Term::list([104, 105]), "~c\"hi\""),
         (Term::list([1, 2]), "[1, 2]"),

@@ -89,7 +89,8 @@ impl Syntax {
     ///
     /// Elixir's text is what `inspect/2` makes of the term when nothing limits it, but for
     /// lists of printable ASCII, `~c"text"` as since Elixir 1.15, the order of a map's entries,
-    /// which is kept, structs, which are maps here, and names beyond ASCII, which are quoted.
+    /// which is kept, structs, which are maps here, names beyond ASCII, which are quoted, and
+    /// characters that Elixir does not read back, which are escaped.
     pub fn print(self, term: &Term<'_>) -> impl Display {
         fmt::from_fn(move |f| match self {
             Self::Erlang => term.fmt(f),

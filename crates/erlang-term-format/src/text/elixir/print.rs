@@ -126,9 +126,35 @@ fn string(text: &str, quote: char, f: &mut Formatter<'_>) -> fmt::Result {
     quoted(text, quote, f, |each, f| match each {
         // Or `#{` would be computed.
         '#' => f.write_str("\\#"),
-        each if is_hidden(each) => write!(f, "\\u{{{:x}}}", u32::from(each)),
+        each if is_hidden(each) || is_prepended(each) => {
+            write!(f, "\\u{{{:x}}}", u32::from(each))
+        }
         each => f.write_char(each),
     })
+}
+
+/// Whether what follows belongs to it (`Grapheme_Cluster_Break=Prepend`, Unicode 16): Elixir's tokenizer
+/// goes from one grapheme cluster to the next, and would not see the quote or the backslash in one.
+fn is_prepended(character: char) -> bool {
+    matches!(
+        character,
+        '\u{600}'..='\u{605}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{d4e}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{111c2}'..='\u{111c3}'
+            | '\u{113d1}'
+            | '\u{1193f}'
+            | '\u{11941}'
+            | '\u{11a3a}'
+            | '\u{11a84}'..='\u{11a89}'
+            | '\u{11d46}'
+            | '\u{11f02}'
+    )
 }
 
 fn bit_string(bytes: &[u8], last_bits: u8, f: &mut Formatter<'_>) -> fmt::Result {
