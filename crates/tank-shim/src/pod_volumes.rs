@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 use tank_shim::protocol::{Failure, Launch, OwnedDir, Step, TMPFS_DIR, VolumeSource};
 
@@ -47,6 +47,16 @@ pub(crate) fn prepare(launch: &Launch) -> Result<Vec<PodVolume>, Failure> {
         Ok(PodVolume { name: volume.name.clone(), path, is_hosts })
     };
     launch.volumes.iter().map(volume).collect()
+}
+
+/// Unmounts what is in memory, once nobody uses it, and removes its places; those of a
+/// shim that was killed, too. What somebody has put there himself stays.
+pub(crate) fn clean() {
+    for place in fs::read_dir(TMPFS_DIR).into_iter().flatten().flatten() {
+        let _ = rustix::mount::unmount(place.path(), UnmountFlags::DETACH);
+        let _ = fs::remove_dir(place.path());
+    }
+    let _ = fs::remove_dir(TMPFS_DIR);
 }
 
 /// Gives a new directory to the user whose it is to be. What somebody has used is

@@ -33,6 +33,7 @@ use crate::control::Control;
 use crate::deadline::{Deadline, boot_clock_ms};
 use crate::launch;
 use crate::pod::{End, Pod};
+use crate::pod_volumes;
 use crate::process;
 
 /// How often removal is tried, the pause doubling from 1 ms: 4 s in all.
@@ -103,7 +104,7 @@ impl Supervisor {
         if matches!(self.stage, Stage::Idle) {
             // What a shim has left that was killed, root of this user namespace can
             // remove, and whoever has started this one perhaps cannot.
-            launch::clean_all();
+            clean_run_dir();
         }
         self.control.forget_socket();
         // Before the connection ends: whoever sees its end may begin anew.
@@ -197,6 +198,7 @@ impl Supervisor {
                 self.advance();
             }
             Err(failure) => {
+                clean_run_dir();
                 self.control.send(&FromShim::Failed(failure));
                 self.stage = Stage::Over;
             }
@@ -309,7 +311,7 @@ impl Removal {
             again_at_ms: Some(0),
         };
         removal.record();
-        launch::clean_all();
+        clean_run_dir();
         removal
     }
 
@@ -343,6 +345,12 @@ impl Removal {
         self.again_at_ms = Some(now_ms + (1 << (REMOVAL_TRIES - self.tries_left)));
         self.tries_left -= 1;
     }
+}
+
+/// Removes what a pod has in the run directory but its record.
+fn clean_run_dir() {
+    launch::clean_all();
+    pod_volumes::clean();
 }
 
 /// Polls those that there are; says which have something.
