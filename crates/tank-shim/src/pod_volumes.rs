@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -38,8 +38,7 @@ pub(crate) fn prepare(launch: &Launch) -> Result<Vec<PodVolume>, Failure> {
         let (path, is_hosts) = match &volume.source {
             VolumeSource::Path(path) => (path.clone(), true),
             VolumeSource::Owned(dir) => {
-                // Where that cannot be, the container says what it cannot do.
-                let _ = give(dir);
+                give(dir).or_else(|error| forgive(dir, &error))?;
                 (dir.path.clone(), true)
             }
             VolumeSource::Tmpfs(bytes) => (mount_tmpfs(&volume.name, *bytes, root)?, false),
@@ -63,10 +62,27 @@ pub(crate) fn clean() {
 /// left as it is.
 fn give(OwnedDir { path, uid, gid }: &OwnedDir) -> io::Result<()> {
     let about = fs::metadata(path)?;
-    if (about.uid(), about.gid()) == (0, 0) && fs::read_dir(path)?.next().is_none() {
-        std::os::unix::fs::chown(path, Some(*uid), Some(*gid))?;
+    if (about.uid(), about.gid()) != (0, 0) {
+        return Ok(());
     }
-    Ok(())
+    match fs::read_dir(path)?.next() {
+        Some(entry) => entry.map(drop),
+        None => std::os::unix::fs::chown(path, Some(*uid), Some(*gid)),
+    }
+}
+
+/// A directory that is not there has the launch of the container fail. Where it cannot
+/// be given to anybody, the container says what it cannot do.
+fn forgive(dir: &OwnedDir, error: &io::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::PermissionDenied
+        | ErrorKind::InvalidInput
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::Unsupported => Ok(()),
+        _ => Err(failure_of(Step::OpenVolume, &dir.path, error)),
+    }
 }
 
 /// Goes on in a mount namespace of its own. What the host unmounts is unmounted
