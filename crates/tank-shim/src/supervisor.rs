@@ -358,7 +358,8 @@ fn poll(sources: Vec<Option<BorrowedFd<'_>>>) -> Result<Vec<bool>, Errno> {
     let mut fds: Vec<PollFd<'_>> =
         sources.iter().flatten().map(|&fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     match rustix::event::poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => {}
+        // Without memory for it, there is another try: what lives is not to die of it.
+        Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::NOMEM) => {}
         Err(errno) => return Err(errno),
     }
     let mut results = fds.iter();
