@@ -127,9 +127,10 @@ fn hold(launch: &Launch, connection: &OwnedFd) -> ! {
             Ok(()) => [0; Stumble::BYTES],
             Err(stumble) => stumble.to_bytes(),
         };
-        // Who does not hear it is dead, and takes this process along.
-        let _ = rustix::io::write(connection, &report);
-        let _ = wait();
+        // Who is not told learns it from the end of this process.
+        if rustix::io::write(connection, &report).is_ok() {
+            let _ = wait();
+        }
     }
     syscall::exit_now(0)
 }
