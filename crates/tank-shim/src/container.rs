@@ -108,6 +108,11 @@ impl Container {
             launch::clean(&wanted.name);
             cgroups.remove();
         })?;
+        let process = Process::new(started.pidfd).map_err(|errno| {
+            launch::clean(&wanted.name);
+            cgroups.remove();
+            launch::failure(Step::Clone, &wanted.name, errno)
+        })?;
         let (streams, terminal) = match started.output {
             Output::Pipes([stdout, stderr]) => {
                 ([Stream::new("stdout", stdout), Stream::new("stderr", stderr)], None)
@@ -117,7 +122,7 @@ impl Container {
             }
         };
         Ok(Self {
-            process: Process::new(started.pidfd),
+            process,
             launch: match wanted.oci {
                 Some(_) => Progress::ByRuntime(Box::new(started.launching)),
                 None => Progress::UnderWay(Box::new(started.launching)),
@@ -250,9 +255,13 @@ impl Container {
 
     /// Goes on with the process that an OCI runtime has made before it ended.
     fn take_over(&mut self, launching: Box<Launching>, exit: Exit) -> Option<End> {
-        match launching.of_runtime(&self.wanted.name, exit) {
-            Ok(pidfd) => {
-                self.process = Process::new(pidfd);
+        let process = launching.of_runtime(&self.wanted.name, exit).and_then(|pidfd| {
+            let failed = |errno| launch::failure(Step::RunOciRuntime, &self.wanted.name, errno);
+            Process::new(pidfd).map_err(failed)
+        });
+        match process {
+            Ok(process) => {
+                self.process = process;
                 self.launch = Progress::Started(launching);
                 self.look();
                 if self.is_killed {

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use tank_shim::protocol::{Container, Exit, Failure, UserNamespace};
+use tank_shim::protocol::{Container, Exit, Failure, Step, UserNamespace};
 
 use crate::launch::{self, Launching, Output, Report};
 use crate::log::{Log, Stream};
@@ -36,7 +36,8 @@ impl Hook {
             }
             Output::Terminal(_) => unreachable!("a further process has no terminal"),
         };
-        let process = Process::new(started.pidfd);
+        let process = Process::new(started.pidfd)
+            .map_err(|errno| launch::failure(Step::EnterContainer, &container.name, errno))?;
         Ok(Self { process, launching: Some(started.launching), failure: None, streams })
     }
 

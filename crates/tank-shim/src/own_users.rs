@@ -36,7 +36,7 @@ struct Way {
 /// itself alone.
 pub(crate) fn give_ids(child: &OwnedFd) -> Result<(), Failure> {
     let pid = process::host_pid(child)
-        .ok_or_else(|| failure(Step::MapIds, "of a process that is gone", Errno::SRCH))?;
+        .map_err(|errno| failure(Step::MapIds, "of a process that cannot be found", errno))?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     match ways(uid) {
         Some([users, groups]) => users.take(pid, uid).and_then(|()| groups.take(pid, gid)),

@@ -19,10 +19,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// A process that lives, or is not reaped yet.
-    pub(crate) fn new(pidfd: OwnedFd) -> Self {
-        let host_pid = host_pid(&pidfd).unwrap_or(0);
-        Self { pidfd, host_pid }
+    /// A process that lives, or is not reaped yet. One whose pid cannot be known is
+    /// ended: nobody could be told of it.
+    pub(crate) fn new(pidfd: OwnedFd) -> Result<Self, Errno> {
+        match host_pid(&pidfd) {
+            Ok(host_pid) => Ok(Self { pidfd, host_pid }),
+            Err(errno) => {
+                end(&pidfd);
+                Err(errno)
+            }
+        }
     }
 
     /// Readable once the process is dead, and if it is the first one, all of its
@@ -122,10 +128,19 @@ fn is_forked_only(stat: &str) -> bool {
     flags.is_none_or(|flags| flags & PF_FORKNOEXEC != 0)
 }
 
+/// Kills a child and waits for its end.
+pub(crate) fn end(pidfd: &OwnedFd) {
+    // It fails only when the process is dead already.
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+}
+
 /// The pid that the host's `/proc` shows for a pidfd.
-pub(crate) fn host_pid(pidfd: &OwnedFd) -> Option<i32> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
+pub(crate) fn host_pid(pidfd: &OwnedFd) -> Result<i32, Errno> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    pid.and_then(|pid| pid.trim().parse().ok()).ok_or(Errno::SRCH)
 }
 
 /// The shim's own pid on the host.

@@ -65,7 +65,7 @@ impl UserNamespace {
         holder: &OwnedFd,
         connection: &OwnedFd,
     ) -> Result<Self, Stumble> {
-        let process = format!("/proc/{}", host_pid(holder).unwrap_or_default());
+        let process = format!("/proc/{}", host_pid(holder).at(Step::MapUsers)?);
         let map = format!("0 {} {}", ids.first_id, ids.count);
         for file in ["uid_map", "gid_map"] {
             let written = fs::write(format!("{process}/{file}"), &map);
