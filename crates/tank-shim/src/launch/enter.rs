@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::thread::ThreadNameSpaceType as NameSpaces;
 use tank_shim::protocol::{Container, Failure, Step, UserNamespace};
 
@@ -18,6 +18,7 @@ use super::child;
 use super::process_plan::ProcessPlan;
 use super::stumble::{At, Stumble};
 use super::{Explain, Launching, Started, failure, mapped, oci, workload};
+use crate::process;
 use crate::syscall::{self, Cloned, Forked, SharedPid};
 
 /// Where the container has to itself what the shim is not in.
@@ -50,7 +51,8 @@ pub(crate) fn start(
             let pidfd = wait_for_brother(&brother, &entering);
             let explain = Explain::Process(Box::new(plan.without_descriptors()));
             let launching = Launching { report: ends.report, explain };
-            let pidfd = pidfd.map_err(|errno| launching.why_not(errno))?;
+            let why_not = |errno| launching.why_not(Step::EnterContainer, &container.name, errno);
+            let pidfd = pidfd.map_err(why_not)?;
             Ok(Started { pidfd, output: ends.output, launching })
         }
         Err(errno) => Err(failure(Step::Clone, plan.clone_object, errno)),
@@ -88,10 +90,18 @@ pub(super) fn brother() -> Result<SharedPid, Failure> {
     SharedPid::new().map_err(|errno| failure(Step::MakePipe, "the process's id", errno))
 }
 
-/// The brother of a process that is about to end.
+/// The brother of a process that is about to end. Where it cannot be had, none is left.
 pub(super) fn wait_for_brother(brother: &SharedPid, entering: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let _ = rustix::process::waitid(WaitId::PidFd(entering.as_fd()), WaitIdOptions::EXITED);
-    let pid = brother.get().ok_or(Errno::CHILD)?;
+    let waited = rustix::process::waitid(WaitId::PidFd(entering.as_fd()), WaitIdOptions::EXITED);
+    if waited.is_err() {
+        process::end(entering);
+    }
     // It is a child of the shim's, and not reaped: the pid is still its own.
-    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+    let pid = brother.get().ok_or(waited.err().unwrap_or(Errno::CHILD))?;
+    let opened = waited.and_then(|_| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+    if opened.is_err() {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+    }
+    opened
 }

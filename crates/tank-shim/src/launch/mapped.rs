@@ -62,9 +62,10 @@ pub(super) fn start(
         }
         Ok(Cloned::Parent(between)) => {
             let pidfd = enter::wait_for_brother(&brother, &between);
+            let object = plan.process.clone_object.clone();
             let explain = Explain::Container(Box::new(plan.without_descriptors()));
             let launching = Launching { report: ends.report, explain };
-            let pidfd = pidfd.map_err(|errno| launching.why_not(errno))?;
+            let pidfd = pidfd.map_err(|errno| launching.why_not(Step::Clone, &object, errno))?;
             Ok(Started { pidfd, output: ends.output, launching })
         }
         Err(errno) => Err(failure(Step::Clone, plan.process.clone_object, errno)),

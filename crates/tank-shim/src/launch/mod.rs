@@ -121,7 +121,7 @@ impl Launching {
             Ok(0) => Report::Executed,
             Ok(_) => Report::Failed(self.explain(&bytes)),
             Err(Errno::AGAIN | Errno::INTR) => Report::Pending,
-            Err(errno) => Report::Failed(failure(Step::Exec, "", errno)),
+            Err(errno) => Report::Failed(failure(Step::Exec, self.command(), errno)),
         }
     }
 
@@ -143,10 +143,10 @@ impl Launching {
     }
 
     /// Why there is no process, where that is all that is known.
-    fn why_not(&self, errno: Errno) -> Failure {
+    fn why_not(&self, step: Step, object: &str, errno: Errno) -> Failure {
         match self.read_report() {
             Report::Failed(failure) => failure,
-            Report::Pending | Report::Executed => failure(Step::EnterContainer, "", errno),
+            Report::Pending | Report::Executed => failure(step, object, errno),
         }
     }
 
@@ -160,7 +160,7 @@ impl Launching {
     /// A report's bytes as a failure.
     fn explain(&self, bytes: &[u8]) -> Failure {
         let Some(stumble) = Stumble::from_bytes(bytes) else {
-            return failure(Step::Exec, "", Errno::IO);
+            return failure(Step::Exec, self.command(), Errno::IO);
         };
         let object = match &self.explain {
             Explain::Container(plan) => plan.object(&stumble),
