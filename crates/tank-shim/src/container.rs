@@ -3,6 +3,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use tank_shim::protocol::{self, Adjustment, Exit, Failure, PreStopFailed, Role, Step};
 
 use crate::cgroup::Cgroups;
@@ -210,23 +211,33 @@ impl Container {
         let Progress::UnderWay(launching) = &self.launch else { return };
         match launching.read_report() {
             Report::Pending => {}
-            // The child ends by itself; its death is what is waited for.
-            Report::Failed(failure) => {
-                self.launch = Progress::Failed(failure.of(&self.wanted.name));
-            }
+            Report::Failed(failure) => self.fail(failure),
             Report::Executed => {
                 self.launch = Progress::Executed;
-                self.take_terminal();
+                if let Err(failure) = self.take_terminal() {
+                    self.fail(failure);
+                }
             }
         }
     }
 
+    /// Its death is what is waited for, and it may not end by itself.
+    fn fail(&mut self, failure: Failure) {
+        self.launch = Progress::Failed(failure.of(&self.wanted.name));
+        self.process.kill();
+    }
+
     /// The terminal is sent before exec. One that was killed before has none.
-    fn take_terminal(&mut self) {
-        let Some(Terminal::Awaited(socket)) = &self.terminal else { return };
-        if let Ok((terminal, peer)) = launch::receive_terminal(socket) {
-            self.streams[0] = Stream::new("stdout", terminal);
-            self.terminal = Some(Terminal::Held { _peer: peer });
+    fn take_terminal(&mut self) -> Result<(), Failure> {
+        let Some(Terminal::Awaited(socket)) = &self.terminal else { return Ok(()) };
+        match launch::receive_terminal(socket) {
+            Ok((terminal, peer)) => {
+                self.streams[0] = Stream::new("stdout", terminal);
+                self.terminal = Some(Terminal::Held { _peer: peer });
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::BADF) => Ok(()),
+            Err(errno) => Err(launch::failure(Step::SetUpTerminal, "/dev/console", errno)),
         }
     }
 

@@ -60,7 +60,10 @@ impl Hook {
             match launching.read_report() {
                 Report::Pending => {}
                 Report::Executed => self.launching = None,
-                Report::Failed(failure) => (self.launching, self.failure) = (None, Some(failure)),
+                Report::Failed(failure) => {
+                    (self.launching, self.failure) = (None, Some(failure));
+                    self.process.kill();
+                }
             }
         }
         if !is_dead {
