@@ -2,8 +2,13 @@
 //! namespace has. Looked up once, at the launch, and never changed.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::OnceLock;
+
+use tank_shim::protocol::{Failure, Step};
+
+use crate::launch::failure_of;
 
 /// The map of a user namespace in which every id is what it is outside.
 const ALL: Range<u64> = 0..u32::MAX as u64;
@@ -17,13 +22,28 @@ pub(crate) struct Ids {
     pub(crate) may_set_groups: bool,
 }
 
-/// This process's. Those of its first call, for which its maps must be there.
+static OWN: OnceLock<Ids> = OnceLock::new();
+
+/// Looks up this process's, whose maps must be there.
+pub(crate) fn look_up() -> Result<(), Failure> {
+    let ids = Ids::parse(&read("uid_map")?, &read("gid_map")?, &read("setgroups")?);
+    // A shim launches once.
+    let _ = OWN.set(ids);
+    Ok(())
+}
+
+/// This process's, which have been looked up.
 pub(crate) fn own() -> &'static Ids {
-    static OWN: OnceLock<Ids> = OnceLock::new();
-    OWN.get_or_init(|| {
-        let read = |file| fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
-        Ids::parse(&read("uid_map"), &read("gid_map"), &read("setgroups"))
-    })
+    OWN.get().expect("a launch begins by looking them up")
+}
+
+/// A file of a kernel's that has user namespaces, or nothing.
+fn read(file: &str) -> Result<String, Failure> {
+    let path = format!("/proc/self/{file}");
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| failure_of(Step::CheckContainer, path, &error)),
+    }
 }
 
 impl Ids {

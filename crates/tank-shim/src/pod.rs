@@ -16,6 +16,7 @@ use tank_shim::protocol::{
 
 use crate::cgroup::{Cgroups, Move};
 use crate::container::{self, Container};
+use crate::ids;
 use crate::launch::{self, failure};
 use crate::namespaces;
 use crate::pod_volumes::{self, PodVolume};
@@ -58,6 +59,7 @@ impl Pod {
     /// Makes what its containers share. Nothing of it outlives the shim but the
     /// cgroups, which are removed again on failure.
     pub(crate) fn begin(launch: Launch) -> Result<Self, Failure> {
+        ids::look_up()?;
         let shim_move = Move::begin(&launch.shim_cgroups)?;
         check_names(&launch.containers)?;
         let user_namespace = namespaces::make(&launch)?;

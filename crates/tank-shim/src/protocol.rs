@@ -651,7 +651,8 @@ steps! {
     MapIds => "map ids",
     /// The shim could not begin a pid namespace of its own.
     EnterPidNamespace => "enter a pid namespace",
-    /// A string has a NUL byte, a list is empty, or a name is none.
+    /// A string has a NUL byte, a list is empty, or a name is none; or it cannot be known
+    /// what there is.
     CheckContainer => "check",
     /// The pod's own namespaces cannot be made.
     MakeNamespaces => "make namespaces for",
