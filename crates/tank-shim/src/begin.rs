@@ -28,7 +28,7 @@ pub(crate) fn begin() -> Result<Inherited, Errno> {
     // It is executed by the number of a descriptor, which nobody knows it by.
     rustix::thread::set_name(c"tank-shim")?;
     syscall::note_command_line();
-    syscall::reset_signals();
+    syscall::reset_signals()?;
     let namespaces = become_first_process();
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let _ = rustix::process::setsid();

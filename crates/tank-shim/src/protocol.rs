@@ -748,6 +748,10 @@ steps! {
     SetUser => "become user",
     /// No new privileges cannot be promised.
     ForbidNewPrivileges => "forbid new privileges for",
+    /// Others in the container cannot be kept from looking into a process of Tank's.
+    ForbidLooks => "keep others from looking into",
+    /// The signals of an init and its workload cannot be set.
+    SetSignals => "set the signals of",
     /// The kernel refuses the seccomp program.
     InstallSeccomp => "install the seccomp program for",
     /// The command's interpreter (a script's `#!` or a program's loader) is missing.

@@ -216,7 +216,7 @@ pub(crate) fn exec(path: &CStr, argv: &CStrings, env: &CStrings) -> Errno {
 
 /// Sets every signal to its default disposition, those the spawner ignored and
 /// those a runtime caught, and unblocks all. What is launched inherits that.
-pub(crate) fn reset_signals() {
+pub(crate) fn reset_signals() -> Result<(), Errno> {
     /// The kernel's own `sigaction`, all zero: SIG_DFL, no flags, no mask. Not
     /// libc's, which refuses the two signals it keeps for itself.
     static DEFAULT: [u64; 4] = [0; 4];
@@ -234,33 +234,32 @@ pub(crate) fn reset_signals() {
             )
         };
     }
-    let none = 0_u64;
-    // SAFETY: the kernel reads a mask of 8 bytes and writes nothing.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const none,
-            ptr::null::<u8>(),
-            MASK_BYTES,
-        )
-    };
+    unblock_signals()
 }
 
 /// Blocks every signal that can be.
-pub(crate) fn block_signals() {
+pub(crate) fn block_signals() -> Result<(), Errno> {
+    set_blocked_signals(u64::MAX)
+}
+
+/// Blocks none.
+pub(crate) fn unblock_signals() -> Result<(), Errno> {
+    set_blocked_signals(0)
+}
+
+fn set_blocked_signals(mask: u64) -> Result<(), Errno> {
     const MASK_BYTES: usize = 8;
-    let all = u64::MAX;
     // SAFETY: the kernel reads a mask of 8 bytes and writes nothing.
-    unsafe {
+    check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const all,
+            &raw const mask,
             ptr::null::<u8>(),
             MASK_BYTES,
         )
-    };
+    })
+    .map(drop)
 }
 
 /// Waits for a signal that is blocked, and takes it.
@@ -290,17 +289,6 @@ pub(crate) fn send_signal_to(child: i32, number: i32) -> Result<(), Errno> {
 /// Reaps any child that is dead: its pid and its status. `None` when none is.
 pub(crate) fn reap_any() -> Result<Option<(i32, i32)>, Errno> {
     wait4(-1, libc::WNOHANG)
-}
-
-/// Waits for the end of a child, and reaps it.
-pub(crate) fn wait_for_child(pid: i32) -> Result<i32, Errno> {
-    loop {
-        match wait4(pid, 0) {
-            Ok(Some((_, status))) => return Ok(status),
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
 }
 
 fn wait4(pid: i32, options: libc::c_int) -> Result<Option<(i32, i32)>, Errno> {
@@ -343,14 +331,25 @@ pub(crate) fn hide_self(name: &CStr) {
 }
 
 /// Lets no process look into this one that could not look into any.
-pub(crate) fn forbid_looks() {
+pub(crate) fn forbid_looks() -> Result<(), Errno> {
     // SAFETY: it takes integers.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }.into()).map(drop)
 }
 
-/// Closes every descriptor, in a process that has no use for any.
-pub(crate) fn close_all() {
-    let _ = close_range(0, libc::c_uint::MAX);
+/// Closes the standard streams, in a process that has no use for them.
+pub(crate) fn close_standard() -> Result<(), Errno> {
+    close_range(0, 2)
+}
+
+/// Closes the last descriptor of a process that never returns, by a call that seccomp
+/// profiles let pass.
+pub(crate) fn close_last(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: close takes an integer. The owner of the descriptor is never dropped.
+    match check(unsafe { libc::syscall(libc::SYS_close, fd.as_raw_fd()) }) {
+        // It is closed, whatever else has gone wrong (close(2)).
+        Ok(_) | Err(Errno::INTR | Errno::IO | Errno::NOSPC | Errno::DQUOT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Closes every descriptor from 3 on, in a process that has just begun.

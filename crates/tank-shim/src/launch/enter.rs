@@ -78,7 +78,7 @@ fn enter(
     workload::redirect_and_close(plan)?;
     workload::redirect_stdin().at(Step::SetUpStdio)?;
     workload::drop_privileges(plan)?;
-    syscall::forbid_looks();
+    syscall::forbid_looks().at(Step::ForbidLooks)?;
     match syscall::fork_brother(brother).at(Step::Clone)? {
         Forked::Child => child::begin_and_exec(plan),
         Forked::Parent(_) => syscall::exit_now(0),

@@ -3,6 +3,8 @@
 //! as the workload does. It executes nothing, so that it needs no file in any
 //! image; like all between clone and exec it allocates nothing.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use rustix::io::Errno;
 use tank_shim::protocol::Step;
 
@@ -13,34 +15,38 @@ use crate::syscall::{self, Forked};
 const SIGNALED: i32 = 128;
 
 /// Goes on as the workload, a child of what called this, which becomes the init.
-/// `confine` is what both are to be under.
-pub(super) fn stand_before(confine: impl FnOnce() -> Result<(), Stumble>) -> Result<(), Stumble> {
+/// `confine` is what both are to be under. Whichever of the two fails says so in the
+/// report, which ends when the workload is executed and the init is one.
+pub(super) fn stand_before(
+    report: Option<&OwnedFd>,
+    confine: impl FnOnce() -> Result<(), Stumble>,
+) -> Result<(), Stumble> {
     // Before there are two, so that no signal is lost between them, and nobody looks
     // into what the init remembers of the shim.
-    syscall::block_signals();
-    syscall::forbid_looks();
+    syscall::block_signals().at(Step::SetSignals)?;
+    syscall::forbid_looks().at(Step::ForbidLooks)?;
     match syscall::fork().at(Step::Clone)? {
         Forked::Child => {
-            syscall::reset_signals();
+            syscall::unblock_signals().at(Step::SetSignals)?;
             // In its own session: the terminal is to be the workload's.
             rustix::process::setsid().at(Step::BeginSession).map(drop)
         }
+        // The kernel ends the workload with it, should it fail.
         Forked::Parent(workload) => {
-            // Neither pipes nor the report are its own, nor is the command line.
-            syscall::close_all();
+            // The standard streams are not its own, nor is the command line.
+            syscall::close_standard().at_nth(Step::SetUpStdio, 3)?;
             syscall::hide_self(c"init");
-            if confine().is_err() {
-                // The workload, which cannot be confined either, tells.
-                let _ = syscall::wait_for_child(workload);
-                syscall::exit_now(127);
-            }
-            be_init(workload)
+            confine()?;
+            be_init(workload, report)
         }
     }
 }
 
 /// What it cannot do under a profile of one's own, it does not try for ever.
-fn be_init(workload: i32) -> ! {
+fn be_init(workload: i32, report: Option<&OwnedFd>) -> ! {
+    if report.is_some_and(|report| syscall::close_last(report.as_fd()).is_err()) {
+        syscall::exit_now(127);
+    }
     loop {
         match syscall::wait_for_signal() {
             Ok(libc::SIGCHLD) => reap(workload),

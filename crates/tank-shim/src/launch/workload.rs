@@ -133,7 +133,7 @@ pub(super) fn become_the_workload(process: &ProcessPlan) -> Result<Infallible, S
     rustix::process::umask(Mode::from_raw_mode(0o022));
     drop_privileges(process)?;
     if process.init {
-        init::stand_before(|| install_seccomp(process))?;
+        init::stand_before(process.report.as_ref(), || install_seccomp(process))?;
     }
     if matches!(process.output, Some(Output::Terminal(_))) {
         terminal::control().at(Step::SetUpTerminal)?;
