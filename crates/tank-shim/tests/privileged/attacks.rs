@@ -37,8 +37,8 @@ const CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
-/// A pod under all that is in force by default.
-fn confined(scene: &Scene, argv: &[&str]) -> Launch {
+/// The program of the default profile.
+pub(crate) fn default_seccomp() -> Seccomp {
     static DEFAULT: LazyLock<Seccomp> = LazyLock::new(|| {
         let machine = Machine::native().unwrap();
         let capabilities = BTreeSet::from(CAPABILITIES);
@@ -46,8 +46,13 @@ fn confined(scene: &Scene, argv: &[&str]) -> Launch {
         let filter = tank_seccomp::compile(&Profile::default(), &circumstances).unwrap();
         Seccomp { flags: filter.flags, program: Bytes(filter.program) }
     });
+    DEFAULT.clone()
+}
+
+/// A pod under all that is in force by default.
+fn confined(scene: &Scene, argv: &[&str]) -> Launch {
     let mut pod = scene.pod(argv);
-    pod.containers[0].seccomp = Some(DEFAULT.clone());
+    pod.containers[0].seccomp = Some(default_seccomp());
     pod
 }
 

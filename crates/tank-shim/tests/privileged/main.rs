@@ -5,6 +5,8 @@ mod attacks;
 mod control;
 mod ending;
 mod failures;
+#[cfg(target_arch = "x86_64")] // An error is put into registers of that machine.
+mod faults;
 mod first_process;
 mod hangup;
 mod isolation;
