@@ -3,32 +3,10 @@
 #
 # usage: mix run examples/demo.exs ROOTFS DIR
 
+Code.require_file("session.exs", __DIR__)
+
 defmodule Demo do
   @moduledoc false
-
-  def session(steps, bindings) do
-    Enum.reduce(steps, bindings, fn
-      {:say, text}, bindings ->
-        IO.puts(["\n", IO.ANSI.format([:bright, "# ", text])])
-        bindings
-
-      code, bindings ->
-        lines = code |> String.trim() |> String.split("\n")
-        IO.puts(["iex> ", Enum.intersperse(lines, "\n...> ")])
-        {result, bindings} = Code.eval_string(code, bindings, __ENV__)
-        IO.puts(inspect(result, pretty: true, limit: :infinity, width: 98))
-        bindings
-    end)
-  end
-
-  @doc "Waits until the pod's status is `status`, and returns its status map."
-  def await(name, status, tries \\ 500) do
-    case Tank.status() do
-      %{^name => %{status: ^status} = map} -> map
-      _ when tries > 0 -> Process.sleep(20) && await(name, status, tries - 1)
-      other -> raise "#{name} did not become #{status}: #{inspect(other)}"
-    end
-  end
 
   @doc "Asks the pod's web server from inside the pod's own network."
   def curl(host_pid) do
@@ -41,7 +19,7 @@ end
 
 [rootfs, dir] = System.argv()
 
-Demo.session(
+Session.run(
   [
     {:say, "The app starts Tank in its supervision tree: the loop and its port program."},
     """
@@ -66,8 +44,8 @@ Demo.session(
     ~S'System.cmd("readlink", for(ns <- ~w(pid net mnt uts ipc), do: "/proc/#{pid}/ns/#{ns}")) |> elem(0)',
     {:say, "The workload is killed. Tank waits out a backoff and starts it again."},
     ~S'System.cmd("kill", ["-9", "#{pid}"])',
-    ~S'Demo.await("web", :backing_off)',
-    ~S'Demo.await("web", :running)',
+    ~S'Session.await("web", :backing_off)',
+    ~S'Session.await("web", :running)',
     ~S'Demo.curl(Tank.status()["web"].host_pid)',
     {:say, "The spec changes: the pod is restarted with the new one."},
     ~S'[app] = web.containers; app = put_in(app.env["GREETING"], "hello again")',
