@@ -413,7 +413,8 @@ impl Context {
         }
         let mut asked = Asked::default();
         let stop = shim_protocol::Stop { asked_at_ms: clock::now().0 };
-        let _ = shim.send(&ToShim::Stop(stop)).await;
+        // One that is frozen does not take even that, once the launch has filled the pipe.
+        let _ = timeout(PATIENCE, shim.send(&ToShim::Stop(stop))).await;
         asked.end_by = Some(Instant::now() + PATIENCE);
         loop {
             tokio::select! {

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use bytes::BytesMut;
 use erlang_term_format::{Term, decode, from_slice};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::frame::{Decoder, encode};
@@ -27,6 +28,8 @@ use super::Surroundings;
 #[derive(Debug)]
 pub(super) struct Shim {
     control: UnixStream,
+    /// Of an order that was given up half-way: the shim waits for the rest.
+    unsent: BytesMut,
     decoder: Decoder,
     process: AsyncFd<OwnedFd>,
     pid: Pid,
@@ -68,18 +71,20 @@ impl Shim {
 
     fn new(control: UnixStream, pid: Pid, is_known: bool) -> io::Result<Self> {
         let process = register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
-        let decoder = Decoder::default();
-        Ok(Self { control, decoder, process, pid, is_known, has_been_asked: false })
+        let (unsent, decoder) = (BytesMut::new(), Decoder::default());
+        Ok(Self { control, unsent, decoder, process, pid, is_known, has_been_asked: false })
     }
 
     pub(super) fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Sends an order.
+    /// Sends an order. Losing a race against another future loses nothing of it: what is
+    /// unsent then goes before the next.
     pub(super) async fn send(&mut self, message: &ToShim) -> io::Result<()> {
         self.has_been_asked |= matches!(message, ToShim::Launch(_));
-        self.control.write_all(&encode(message)).await
+        self.unsent.extend_from_slice(&encode(message));
+        self.control.write_all_buf(&mut self.unsent).await
     }
 
     /// Whether a launch was asked for on this connection.
@@ -190,9 +195,42 @@ fn foreign_versions(newest: u64, oldest: u64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
     use erlang_term_format::text;
+    use tank_shim::protocol::{Adjust, PodCgroup, Stop};
+    use tokio::time::timeout;
 
     use super::*;
+
+    /// More than a socket takes that nobody reads.
+    const MUCH: usize = 1 << 20;
+
+    /// A shim that is this process, and the end that it would read.
+    fn shim() -> (Shim, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = UnixStream::from_std(ours).unwrap();
+        (Shim::new(ours, rustix::process::getpid(), false).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_given_up_half_way_is_whole_before_the_next() {
+        let (mut shim, mut theirs) = shim();
+        let group = PodCgroup { path: "x".repeat(MUCH), files: Vec::new() };
+        let much = ToShim::Adjust(Adjust { cgroups: vec![group], containers: Vec::new() });
+        let little = ToShim::Stop(Stop { asked_at_ms: 1 });
+        timeout(Duration::ZERO, shim.send(&much)).await.unwrap_err();
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).map(|_| read)
+        });
+        shim.send(&little).await.unwrap();
+        drop(shim);
+        let read = reader.join().unwrap().unwrap();
+        assert!(read == [encode(&much), encode(&little)].concat(), "{} bytes", read.len());
+    }
 
     #[test]
     fn versions_meet_where_they_overlap() {
