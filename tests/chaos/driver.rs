@@ -85,6 +85,8 @@ pub(crate) struct Driver {
     round: u64,
     history: Vec<String>,
     wrongs: Vec<String>,
+    /// What the last audit that found something has found last.
+    last_difference: String,
     figures: Figures,
 }
 
@@ -113,6 +115,7 @@ impl Driver {
             round: 0,
             history: Vec::new(),
             wrongs: Vec::new(),
+            last_difference: String::new(),
             figures: BTreeMap::new(),
         };
         driver.start_app();
@@ -142,9 +145,10 @@ impl Driver {
         let noise = self.round_began.elapsed();
         self.be_quiet();
         println!(
-            "round {}: faults for {noise:.1?}, as it must be {:.1?} later",
+            "round {}: faults for {noise:.1?}, as it must be {:.1?} later; the last to be so: {}",
             self.round,
-            self.round_began.elapsed() - noise
+            self.round_began.elapsed() - noise,
+            self.last_difference
         );
     }
 
@@ -190,14 +194,14 @@ impl Driver {
         self.drain();
         let quiet_from_ns = kernel::boot_ns();
         let deadline = Instant::now() + QUIET_PATIENCE;
+        self.last_difference = "all was at once".to_owned();
         loop {
             self.ask(Asked::Status, "status");
             self.drain();
             let audit = self.audit();
             let differences = audit.differences(quiet_from_ns);
-            if differences.is_empty() {
-                break;
-            }
+            let Some(last) = differences.last() else { break };
+            self.last_difference.clone_from(last);
             if Instant::now() > deadline {
                 self.wrongs.extend(differences);
                 break;
