@@ -16,7 +16,7 @@ defmodule Chaos.Specs do
       restart: if(kind == "once", do: :never, else: :always),
       containers: for(role <- roles(kind), do: container(dir, kind, name, role, version)),
       volumes: [%{name: "journal", source: {:host, Path.join(dir, "journal")}}],
-      userns: :host
+      userns: if(kind == "paired", do: :auto, else: :host)
     }
   end
 

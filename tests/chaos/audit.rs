@@ -368,6 +368,8 @@ impl Audit<'_> {
         for usual in &self.unloaded.descriptors {
             match more.iter().position(|each| each == usual) {
                 Some(at) => drop(more.remove(at)),
+                // After a commit that failed it is opened again when it is needed.
+                None if usual.ends_with("/state.redb") => {}
                 None => found.push(format!("the port program has no descriptor of {usual}")),
             }
         }
