@@ -384,7 +384,7 @@ impl Driver {
             }),
             Deed::Create(kind) => {
                 if self.model.settled().count() < PODS_MAX {
-                    self.create(kind);
+                    self.create_or_revive(kind);
                 }
             }
             Deed::Delete => {
@@ -445,8 +445,11 @@ impl Driver {
 
     fn freeze(&mut self, victim: Victim, for_ms: u64) {
         let Some((identity, pod)) = self.pick(victim) else { return };
-        kernel::signal(identity, Signal::STOP);
         let pod = pod.unwrap_or_default();
+        if for_ms > plan::FREEZE_MS_MAX {
+            self.model.touch(&pod);
+        }
+        kernel::signal(identity, Signal::STOP);
         self.note(format!("freeze {victim:?} {} {pod} for {for_ms} ms", identity.pid));
         self.later(for_ms, Step::Thaw(identity));
         self.count(&format!("freeze of a {victim:?}"));
@@ -497,6 +500,17 @@ impl Driver {
             let (name, version) = (self.model.name(kind), self.model.version());
             self.write(&name, Write::Apply(version));
         }
+    }
+
+    /// A new pod, or one by the name of one that was deleted, whose run may still be
+    /// about to end.
+    fn create_or_revive(&mut self, kind: Kind) {
+        let deleted = self.model.deleted(kind);
+        if deleted.is_empty() || self.random.percent(50) || self.app.is_none() {
+            return self.create(kind);
+        }
+        let (name, version) = (self.random.pick(&deleted).clone(), self.model.version());
+        self.write(&name, Write::Apply(version));
     }
 
     fn write(&mut self, name: &str, write: Write) {

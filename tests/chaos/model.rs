@@ -158,6 +158,13 @@ impl Model {
         self.pods.iter().filter(|(_, pod)| !pod.is_busy && pod.desired().is_some())
     }
 
+    /// The names of pods that were deleted for all that is known.
+    pub(crate) fn deleted(&self, kind: Kind) -> Vec<String> {
+        let is_deleted = |pod: &Pod| !pod.is_busy && pod.possible == BTreeSet::from([None]);
+        let deleted = self.pods.iter().filter(|(_, pod)| pod.kind == kind && is_deleted(pod));
+        deleted.map(|(name, _)| name.clone()).collect()
+    }
+
     pub(crate) fn pod(&mut self, name: &str) -> &mut Pod {
         self.pods.get_mut(name).expect("it was named by the model")
     }

@@ -7,8 +7,12 @@ use crate::random::Random;
 pub(crate) const ROUND_MS: u64 = 5_000;
 /// Things done in a round beside those that every round has.
 const EXTRAS: usize = 45;
-/// Frozen for longer, a shim or a port program may be taken for stuck.
-const FREEZE_MS_MAX: u64 = 1_000;
+/// Frozen for longer, a shim may be taken for stuck and killed.
+pub(crate) const FREEZE_MS_MAX: u64 = 1_000;
+/// Frozen for so long, it is: nobody waits for it as long.
+const STUCK_MS: u64 = 6_500;
+/// How often a port program that has just started is killed again.
+const STORM: u64 = 6;
 
 /// What is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +52,16 @@ pub(crate) fn round(random: &mut Random) -> Vec<(u64, Deed)> {
     deeds.extend((0..EXTRAS).map(|_| sometimes(random)));
     let mut plan: Vec<(u64, Deed)> =
         deeds.into_iter().map(|deed| (random.below(ROUND_MS), deed)).collect();
+    plan.extend(storm(random));
     plan.sort_by_key(|(at_ms, _)| *at_ms);
     plan
+}
+
+/// One port program after the other is killed before it has done much.
+fn storm(random: &mut Random) -> Vec<(u64, Deed)> {
+    let begins_ms = random.below(ROUND_MS);
+    let at_ms = |random: &mut Random| begins_ms + random.below(STORM * 150);
+    (0..STORM).map(|_| (at_ms(random), Deed::Kill(Victim::Port, 0))).collect()
 }
 
 /// What every round has at least.
@@ -80,7 +92,8 @@ fn sometimes(random: &mut Random) -> Deed {
         3..9 => kill(Victim::Port, random),
         9..17 => kill(Victim::Shim, random),
         17..22 => kill(Victim::Workload, random),
-        22..25 => freeze(Victim::Beam, random),
+        22..24 => freeze(Victim::Beam, random),
+        24..25 => Deed::Freeze(Victim::Shim, STUCK_MS),
         25..30 => freeze(Victim::Port, random),
         30..37 => freeze(Victim::Shim, random),
         37..43 => freeze(Victim::Workload, random),
