@@ -122,6 +122,16 @@ impl Audit<'_> {
         told.filter(|told| told.what == "start").count() as u64
     }
 
+    /// What a pod's runs have written down since an instant, a line each.
+    pub(crate) fn story(&self, name: &str, since_ns: u64) -> String {
+        let told = self.journal(name).into_iter().filter(|told| told.at_ns > since_ns);
+        let line = |told: Told| {
+            let at_ms = (told.at_ns - since_ns) / 1_000_000;
+            format!("{at_ms:>6} {} of version {}\n", told.what, told.version)
+        };
+        told.map(line).collect()
+    }
+
     fn must(&self, pod: &Pod) -> Must {
         match (pod.desired(), pod.kind) {
             (None, _) | (_, Kind::Once) => Must::BeGone,

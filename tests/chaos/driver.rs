@@ -42,8 +42,6 @@ const LOOK_EACH: Duration = Duration::from_millis(10);
 const AUDIT_EACH: Duration = Duration::from_millis(100);
 /// The figure of what a full disk has refused.
 const REFUSED: &str = "answers: refused, store_failed";
-/// Bytes of the program's complaints that a report ends with.
-const COMPLAINTS_SHOWN: usize = 8_000;
 
 /// What was asked of the app and has no answer.
 #[derive(Debug)]
@@ -84,6 +82,7 @@ pub(crate) struct Driver {
     watch_at: Instant,
     began: Instant,
     round_began: Instant,
+    round_began_ns: u64,
     round: u64,
     history: Vec<String>,
     wrongs: Vec<String>,
@@ -114,6 +113,7 @@ impl Driver {
             watch_at: now,
             began: now,
             round_began: now,
+            round_began_ns: kernel::boot_ns(),
             round: 0,
             history: Vec::new(),
             wrongs: Vec::new(),
@@ -134,6 +134,7 @@ impl Driver {
     pub(crate) fn round(&mut self, round: u64) {
         self.round = round + 1;
         self.round_began = Instant::now();
+        self.round_began_ns = kernel::boot_ns();
         self.history.clear();
         // By the round, so that a replay does not depend on how the one before went.
         self.random = Random::new(self.seed + round);
@@ -628,9 +629,18 @@ impl Driver {
             let _ = writeln!(report, "{line}");
         }
         let stderr = fs::read(self.setting.dir.join("stderr")).unwrap_or_default();
-        let from = stderr.len().saturating_sub(COMPLAINTS_SHOWN);
-        let stderr = String::from_utf8_lossy(&stderr[from..]);
-        let _ = writeln!(report, "the end of what BEAM and port programs complained of:\n{stderr}");
+        let stderr = String::from_utf8_lossy(&stderr);
+        let pods: BTreeSet<&str> =
+            self.wrongs.iter().filter_map(|wrong| wrong.split([' ', ',']).next()).collect();
+        let is_of_them = |line: &&str| line.split([' ', '=']).any(|word| pods.contains(word));
+        for pod in pods.iter().filter(|pod| self.model.pods.contains_key(**pod)) {
+            let _ = writeln!(report, "what {pod} tells by itself, with milliseconds:");
+            report.push_str(&self.audit().story(pod, self.round_began_ns));
+        }
+        let _ = writeln!(report, "what port programs have said of them:");
+        for line in stderr.lines().filter(is_of_them) {
+            let _ = writeln!(report, "{line}");
+        }
         let _ = writeln!(report, "what is other than it must be, after round {}:", self.round);
         for wrong in &self.wrongs {
             let _ = writeln!(report, "  {wrong}");
