@@ -329,13 +329,12 @@ impl Driver {
         self.count("looks for second runs");
         let mut doubles = doubles(&Processes::look());
         if !doubles.is_empty() {
-            // A run may have ended, and the next begun, while this looked around; and
-            // an orphan has had a parent that was gone when its turn came.
+            // A run may have ended, and the next begun, while this looked around.
             let again = self::doubles(&Processes::look());
             doubles.retain(|pod, runs| again.get(pod) == Some(runs));
         }
         for (pod, runs) in doubles {
-            self.wrong(format!("{pod} has two runs at once, below {runs:?}"));
+            self.wrong(format!("{pod} has two runs at once, in {runs:?}"));
         }
     }
 
@@ -655,11 +654,15 @@ impl Driver {
     }
 }
 
-/// The pods with more than one run, and what each run hangs from.
-fn doubles(processes: &Processes) -> BTreeMap<String, BTreeSet<i32>> {
-    let mut runs: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+/// The pods with more than one run: each has a network namespace of its own, which tells
+/// them apart whoever the parents of their processes are by then.
+fn doubles(processes: &Processes) -> BTreeMap<String, BTreeSet<String>> {
+    let mut runs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (process, workload) in processes.workloads() {
-        runs.entry(workload.pod).or_default().insert(processes.launcher(process));
+        // One that is about to be gone has none.
+        if let Some(run) = kernel::namespace(process.identity.pid, "net") {
+            runs.entry(workload.pod).or_default().insert(run);
+        }
     }
     runs.retain(|_, runs| runs.len() > 1);
     runs

@@ -85,16 +85,6 @@ impl Processes {
         })
     }
 
-    /// Which process a workload's run hangs from: what launched its first process, or
-    /// who has it since that one is dead.
-    pub(crate) fn launcher(&self, process: &Process) -> i32 {
-        let mut parent = process.parent;
-        while let Some(above) = self.0.get(&parent).filter(|above| above.workload().is_some()) {
-            parent = above.parent;
-        }
-        parent
-    }
-
     /// Whether a process was launched, and is no child of a workload.
     pub(crate) fn is_first(&self, process: &Process) -> bool {
         self.0.get(&process.parent).is_none_or(|parent| parent.workload().is_none())
