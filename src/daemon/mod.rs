@@ -432,6 +432,9 @@ impl Daemon {
 
     fn request(&mut self, waiter: Waiter, request: Request) {
         let ticket = self.new_ticket(waiter);
+        if matches!(request, Request::Shutdown { stop_pods: false }) {
+            self.runtime.hold();
+        }
         self.handle(Event::Requested(ticket, request));
     }
 

@@ -91,6 +91,16 @@ impl Runtime {
         }
     }
 
+    /// The program is about to end and its pods go on: from here on a start that is no
+    /// longer wanted is left to the next program, where it may have executed something.
+    pub fn hold(&self) {
+        match self {
+            Self::Container(runtime) => runtime.hold(),
+            // What carries them out is gone or about to be.
+            Self::Client(_) | Self::None => {}
+        }
+    }
+
     /// The start of this run is no longer wanted.
     pub fn cancel(&mut self, pod: &Name, incarnation: Incarnation) {
         match self {

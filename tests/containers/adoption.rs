@@ -425,3 +425,40 @@ fn a_state_file_that_is_lost_ends_no_pod_that_runs() {
         |name: std::ffi::OsString| name.to_string_lossy().starts_with("state.redb.corrupt");
     assert!(names.into_iter().any(is_aside), "what was found is kept");
 }
+
+#[test]
+fn a_launch_goes_on_though_its_program_ends_in_order() {
+    let Some(machine) = Machine::new("launched by two programs") else { return };
+    let mut port = machine.port();
+    let (pod, runs) = machine.counted("job", "sleep 1", "never");
+    // The same script is the init container's: it is there before the pod is.
+    let init = pod
+        .replace("containers => [#{name => <<\"c\">>", "init_containers => [#{name => <<\"i\">>");
+    let init = init.split_once("init_containers").expect("it has one").1;
+    let init = init.strip_suffix("]}").expect("the pod's end");
+    let pod = pod.replace("restart =>", &format!("init_containers{init}], restart =>"));
+    port.ok("apply", &pod);
+    eventually("the launch has executed something", || lines(&runs) == 1);
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+    let mut port = machine.port();
+    eventually("the pod has done its work", || is_in(&mut port, "job", "terminal"));
+    assert_eq!(lines(&runs), 2, "once by each of its containers");
+}
+
+#[test]
+fn a_frozen_run_is_as_it_was_though_a_program_ends_that_waits_for_it() {
+    let Some(machine) = Machine::new("frozen while taken over") else { return };
+    let (mut port, pid) = machine.port_with_web();
+    let shim = parent_of(pid);
+    port.kill();
+    signal(shim, Signal::STOP);
+    let mut port = machine.port();
+    eventually("it is being taken over", || is_in(&mut port, "web", "starting"));
+    port.hang_up();
+    assert_eq!(port.wait().code(), Some(0));
+    signal(shim, Signal::CONT);
+    let mut port = machine.port();
+    eventually("it is taken over", || is_in(&mut port, "web", "running"));
+    assert_eq!(host_pid(&mut port, "web"), pid);
+}

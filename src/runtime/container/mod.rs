@@ -3,6 +3,7 @@
 //! A run is a task: it starts the shim, speaks its protocol and reports what
 //! happened. The tasks share nothing, so that no pod waits for another.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -88,6 +89,7 @@ pub struct ContainerRuntime {
     filters: Rc<Filters>,
     ranges: Rc<Ranges>,
     directories: Rc<Directories>,
+    is_holding: Rc<Cell<bool>>,
     runs: BTreeMap<Name, RunHandle>,
     /// Runs of an earlier program that are over, until that has been acted on.
     ended: BTreeMap<Name, ObservedRun>,
@@ -131,6 +133,7 @@ impl ContainerRuntime {
             filters: Rc::new(Filters::new()),
             ranges,
             directories: Rc::default(),
+            is_holding: Rc::default(),
             runs: BTreeMap::new(),
             ended: BTreeMap::new(),
             forgetting: JoinSet::new(),
@@ -253,6 +256,11 @@ impl ContainerRuntime {
         self.forgetting.spawn_local(async move { context.forget().await });
     }
 
+    /// See [`super::Runtime::hold`].
+    pub fn hold(&self) {
+        self.is_holding.set(true);
+    }
+
     /// See [`super::Runtime::cancel`].
     pub fn cancel(&mut self, pod: &Name, incarnation: Incarnation) {
         self.order(pod, incarnation, Order::Cancel);
@@ -368,6 +376,7 @@ impl ContainerRuntime {
             filters: Rc::clone(&self.filters),
             ranges: Rc::clone(&self.ranges),
             directories: Rc::clone(&self.directories),
+            is_holding: Rc::clone(&self.is_holding),
             pod: pod.clone(),
             incarnation,
             events: self.events.clone(),

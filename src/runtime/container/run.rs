@@ -5,6 +5,7 @@
 //! are gone. What is on record of it then stays in the run directory, for a program
 //! that comes before its end has been acted on; of one that was stopped nothing stays.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -76,6 +77,8 @@ pub(super) struct Context {
     pub(super) filters: Rc<Filters>,
     /// Users of the host's that are a run's own.
     pub(super) ranges: Rc<Ranges>,
+    /// Whether the program is about to end and its pods go on.
+    pub(super) is_holding: Rc<Cell<bool>>,
     /// Who works on which run directory.
     pub(super) directories: Rc<Directories>,
     pub(super) pod: Name,
@@ -125,13 +128,12 @@ pub(super) async fn found(context: Context, live: Live, mut orders: Orders) {
         }
         return context.see_through(shim, orders, record, None, asked).await;
     };
-    match context.adopt(&mut shim, &record, &mut orders).await {
-        Ok(launch) => {
+    match context.adopt(shim, &record, &mut orders).await {
+        Ok((shim, launch)) => {
             context.report_start(*action, launch.started, &mut record);
             context.see_through(shim, orders, Some(record), launch.ended, asked).await;
         }
         Err(unlaunched) => {
-            shim.kill();
             let turn = context.directories.turn(&context.pod).await;
             context.give_up(*action, unlaunched, &record, orders, turn).await;
         }
@@ -149,11 +151,13 @@ struct Launch {
 struct Unlaunched {
     failure: Failure,
     cause: EndCause,
+    /// Of one that goes on without this program.
+    left: Option<Box<Shim>>,
 }
 
 impl From<Failure> for Unlaunched {
     fn from(failure: Failure) -> Self {
-        Self { failure, cause: EndCause::Itself }
+        Self { failure, cause: EndCause::Itself, left: None }
     }
 }
 
@@ -317,7 +321,11 @@ impl Context {
         mut orders: Orders,
         turn: OwnedMutexGuard<()>,
     ) {
-        let Unlaunched { failure, cause } = unlaunched;
+        let Unlaunched { failure, cause, left } = unlaunched;
+        if let Some(shim) = left {
+            drop(turn);
+            return self.leave(action, failure, *shim, orders).await;
+        }
         match cause {
             EndCause::Request => self.clear().await,
             _ => {
@@ -330,6 +338,18 @@ impl Context {
         orders.close();
         let error = StartError { failure, is_download: cause == EndCause::Download };
         self.send(Event::Finished(action, Outcome::Started(Err(error))));
+    }
+
+    /// Says that the run is waited for no longer. What becomes of it, the program that
+    /// comes next finds out.
+    async fn leave(&self, action: ActionId, failure: Failure, mut shim: Shim, mut orders: Orders) {
+        let error = StartError { failure, is_download: false };
+        self.send(Event::Finished(action, Outcome::Started(Err(error))));
+        while let Some(order) = orders.recv().await {
+            if let Order::Keep(told) = order {
+                self.keep(&mut shim, told).await;
+            }
+        }
     }
 
     async fn launch(
@@ -352,10 +372,7 @@ impl Context {
         let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
         let launched = tokio::select! {
             launched = self.hear(&mut shim, spec) => launched,
-            () = cancelled(orders) => {
-                self.call_off(&mut shim, orders).await;
-                Err(self.cancelled())
-            }
+            () = cancelled(orders) => return Err(self.abandon(shim, orders).await),
         };
         if launched.is_err() {
             shim.kill();
@@ -366,22 +383,34 @@ impl Context {
     /// Goes on from where a run of another program is.
     async fn adopt(
         &self,
-        shim: &mut Shim,
+        mut shim: Shim,
         record: &RunRecord,
         orders: &mut Orders,
-    ) -> Result<Launch, Unlaunched> {
+    ) -> Result<(Shim, Launch), Unlaunched> {
         let launched = tokio::select! {
-            launched = self.hear(shim, &record.origin.spec) => launched,
-            () = cancelled(orders) => {
-                self.call_off(shim, orders).await;
-                return Err(self.cancelled());
-            }
+            launched = self.hear(&mut shim, &record.origin.spec) => launched,
+            () = cancelled(orders) => return Err(self.abandon(shim, orders).await),
         };
-        match (launched, record.started_at) {
+        let launched = match (launched, record.started_at) {
             // It had begun: this is no failed start, but its end.
             (Err(_), Some(at)) => Ok(Launch { started: Started::new(at, None), ended: None }),
             (launched, _) => launched,
+        };
+        if launched.is_err() {
+            shim.kill();
         }
+        Ok((shim, launched?))
+    }
+
+    /// A run that is not waited for any longer, and may have executed something: it is
+    /// ended, but where the program ends and its pods go on.
+    async fn abandon(&self, mut shim: Shim, orders: &mut Orders) -> Unlaunched {
+        if self.is_holding.get() {
+            return Unlaunched { left: Some(Box::new(shim)), ..self.cancelled() };
+        }
+        self.call_off(&mut shim, orders).await;
+        shim.kill();
+        self.cancelled()
     }
 
     /// Ends what is left of a pod's earlier runs, and nobody has taken over.
@@ -568,7 +597,7 @@ impl Context {
 
     fn cancelled(&self) -> Unlaunched {
         let failure = self.failure("cancel", "the start was cancelled");
-        Unlaunched { failure, cause: EndCause::Request }
+        Unlaunched { failure, cause: EndCause::Request, left: None }
     }
 }
 
@@ -630,15 +659,16 @@ impl Context {
                 asked.is_kill = true;
                 ToShim::Kill
             }
-            Order::Keep(told) => {
-                let _ = shim.send(&ToShim::OnHangup(None)).await;
-                let _ = told.send(());
-                return;
-            }
+            Order::Keep(told) => return self.keep(shim, told).await,
         };
         asked.end_by = Some(Instant::now() + PATIENCE);
         // A shim that cannot be reached is ending; recv() says so next.
         let _ = shim.send(&message).await;
+    }
+
+    async fn keep(&self, shim: &mut Shim, told: oneshot::Sender<()>) {
+        let _ = shim.send(&ToShim::OnHangup(None)).await;
+        let _ = told.send(());
     }
 
     async fn adjust(
