@@ -5,7 +5,9 @@ defmodule Tank.SurvivalTest do
   @moduletag :privileged
 
   test "a container outlives its BEAM, and the next one finds the same process" do
-    {shown, status} = System.cmd("../scripts/demo-survival", [], stderr_to_stdout: true)
+    {shown, status} =
+      System.cmd(Path.expand("../scripts/demo-survival"), [], stderr_to_stdout: true)
+
     assert status == 0, shown
 
     # Each look at the status shows the same process in the same run.
