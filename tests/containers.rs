@@ -603,11 +603,10 @@ fn a_program_that_cannot_start_leaves_no_run_directory() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     let (data, run) = (dir.path().join("data"), dir.path().join("run"));
-    std::fs::create_dir(&data).expect("ours");
-    std::fs::write(data.join("state.redb"), "no store").expect("ours");
+    std::fs::create_dir_all(data.join("state.redb")).expect("ours");
     let path = |path: &Path| path.display().to_string();
     let (exit, error) = refused(&["--data-dir", &path(&data), "--run-dir", &path(&run)]);
     assert_eq!(exit, 4);
-    assert_eq!(code(&error), "store_corrupt");
+    assert_eq!(code(&error), "store_failed");
     assert!(!run.exists());
 }
