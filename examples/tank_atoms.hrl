@@ -18,6 +18,8 @@
      last_exit_at_ms, started_at_ms, retry_in_ms, incarnation, exited, signaled,
      %% Notices
      started, ended, failed, gone, resync,
+     %% Plans
+     action, create, adjust, replace, changes,
      %% Events
      at_ms, event, applied, adopted, exit,
      %% Errors
@@ -25,7 +27,7 @@
      malformed_frame, frame_too_large, protocol_mismatch, handshake_required, unknown_op, bad_args,
      invalid_spec, unsupported, not_found, exists, store_failed, store_corrupt, locked,
      not_permitted, start_failed, image_unavailable, runtime_failed, lost, shutting_down, busy,
-     bad_option, internal,
+     bad_option, timeout, internal,
      %% Reasons
      unknown_keys, invalid_name, not_allowed, duplicate, no_containers, unknown_volume_refs,
      invalid_image, rootfs_path_not_absolute, invalid_env, invalid_user, invalid_working_dir,

@@ -486,12 +486,12 @@ fn nothing_is_left_of_a_run_whose_shim_was_killed() {
         let exit = machine.ended().to_string();
         assert!(exit.contains("lost"), "{exit}");
         assert!(!is_alive(pid));
-        assert_eq!(runs(&machine), 0);
+        eventually("nothing is left of it", || runs(&machine) == 0);
     }
 }
 
 #[test]
-fn nothing_is_left_of_the_run_of_a_program_that_was_killed() {
+fn the_run_of_a_program_that_was_killed_is_taken_over_and_nothing_is_left_of_it() {
     let test = "kill -9 of the port";
     let dir = tempfile::tempdir().expect("a directory");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -510,9 +510,15 @@ fn nothing_is_left_of_the_run_of_a_program_that_was_killed() {
     );
     first.ok("apply", &pod);
     first.ok("sync", "nil");
+    let host_pid = |port: &mut Port| {
+        let all = port.ok("status", "nil");
+        let status = &all.as_map().expect("statuses")[0].1;
+        status.get("host_pid").and_then(Term::as_i64).expect("it runs")
+    };
+    let before = host_pid(&mut first);
     first.kill();
     let mut second = port();
-    second.ok("sync", "nil");
+    assert_eq!(host_pid(&mut second), before, "it is taken over");
     second.ok("shutdown", "#{pods => stop}");
     assert_eq!(second.wait().code(), Some(0));
     assert!(!dir.path().join("run").exists());
