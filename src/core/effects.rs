@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::reconciler::Config;
 use super::spec::Name;
 use super::time::Millis;
+use super::trail::Trail;
 
 /// What the core may still do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +77,7 @@ pub(super) struct Effects {
     alarms: BTreeSet<(Millis, Name, Alarm)>,
     next_action: u64,
     next_incarnation: u64,
+    pub(super) trail: Trail,
 }
 
 impl Effects {
@@ -94,6 +96,7 @@ impl Effects {
             alarms: BTreeSet::new(),
             next_action: 1,
             next_incarnation,
+            trail: Trail::default(),
         }
     }
 

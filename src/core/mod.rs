@@ -54,6 +54,7 @@
 //! | `versions` | which revision of the store is known |
 //! | `sightings` | observed runs against tracked ones, cheaply |
 //! | `effects` | what is to go out, and what is in flight |
+//! | [`trail`] | which transitions have been taken, for a simulation |
 
 pub mod action;
 mod awaits;
@@ -72,4 +73,5 @@ pub mod spec;
 pub mod status;
 mod syncs;
 pub mod time;
+pub mod trail;
 mod versions;

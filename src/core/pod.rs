@@ -217,7 +217,9 @@ impl Pod {
         if want == Want::Same && !matches!(self.state, State::Stopping { .. }) {
             self.adopt_generation(name, fx);
         }
-        match plan::next(self.doing(fx.now), want) {
+        let doing = self.doing(fx.now);
+        fx.trail.note_decision(doing, want);
+        match plan::next(doing, want) {
             Step::Nothing => {}
             Step::Start => self.start(name, fx),
             Step::Adopt => self.adopt(name, fx),
@@ -230,7 +232,7 @@ impl Pod {
         }
     }
 
-    fn doing(&self, now: Millis) -> Doing {
+    pub(super) fn doing(&self, now: Millis) -> Doing {
         match &self.state {
             State::Resting(_) if !self.orphans.is_empty() => Doing::Littered,
             State::Resting(rest) => rest.doing(now),

@@ -21,6 +21,7 @@ use super::spec::{Name, PodSpec};
 use super::status::{Goal, PodStatus};
 use super::syncs::Syncs;
 use super::time::Millis;
+use super::trail::{Cause, Trail};
 use super::versions::Versions;
 
 /// What the core is told once.
@@ -106,7 +107,9 @@ impl Reconciler {
             Event::Nudged => self.resync.nudged(self.fx.now),
             Event::Finished(id, outcome) => self.finished(id, outcome),
             Event::RunEnded { pod, incarnation, ended } => {
-                self.touch(&pod, |state, fx| state.run_ended(&pod, fx, incarnation, ended));
+                self.touch(&pod, Cause::RunEnded, |state, fx| {
+                    state.run_ended(&pod, fx, incarnation, ended);
+                });
             }
             Event::Woke => {}
         }
@@ -146,6 +149,12 @@ impl Reconciler {
     #[must_use]
     pub fn is_known(&self, pod: &Name) -> bool {
         self.pods.contains_key(pod)
+    }
+
+    /// Which transitions have been taken so far.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.fx.trail
     }
 
     /// Whether the first observation has been digested.
@@ -242,7 +251,7 @@ impl Reconciler {
             return self.persist(ticket, Write::ClearVerdict(pod.clone()), false);
         }
         self.fx.reply(ticket, Ok(Response::Done));
-        self.touch(pod, |state, _| state.ask_restart());
+        self.touch(pod, Cause::RestartAsked, |state, _| state.ask_restart());
     }
 
     /// What an apply of each would come to. Nothing is another for having been asked.
@@ -308,7 +317,7 @@ impl Reconciler {
         let names: Vec<Name> = self.pods.keys().cloned().collect();
         for name in names {
             let is_halting = self.fx.mode == Mode::Halting;
-            self.touch(&name, |pod, fx| {
+            self.touch(&name, Cause::ShutDown, |pod, fx| {
                 pod.settle_delete(&name, fx);
                 if is_halting {
                     pod.retry_stop(&name, fx);
@@ -358,21 +367,25 @@ impl Reconciler {
             (Pending::Write(write), Outcome::Persisted(result)) => self.persisted(write, result),
             (Pending::Observe, Outcome::Observed(observation)) => self.observed(id, observation),
             (Pending::Pod(pod), Outcome::Started(result)) => {
+                let cause = if result.is_ok() { Cause::Started } else { Cause::NotStarted };
                 let is_answer = self
-                    .touch(&pod, |state, fx| state.start_finished(&pod, fx, result))
+                    .touch(&pod, cause, |state, fx| state.start_finished(&pod, fx, result))
                     .expect("a pod with an action in flight is remembered");
                 if is_answer {
                     self.settled(&pod);
                 }
             }
             (Pending::Pod(pod), Outcome::Stopped(result)) => {
-                self.touch(&pod, |state, fx| state.stop_finished(&pod, fx, result));
+                let cause = if result.is_ok() { Cause::Stopped } else { Cause::NotStopped };
+                self.touch(&pod, cause, |state, fx| state.stop_finished(&pod, fx, result));
             }
             (Pending::Pod(pod), Outcome::Adjusted(result)) => {
-                self.touch(&pod, |state, fx| state.adjust_finished(&pod, fx, result.is_ok()));
+                let is_done = result.is_ok();
+                let cause = if is_done { Cause::Adjusted } else { Cause::NotAdjusted };
+                self.touch(&pod, cause, |state, fx| state.adjust_finished(&pod, fx, is_done));
             }
             (Pending::Pod(pod), Outcome::Removed) => {
-                self.touch(&pod, |state, fx| state.removed(&pod, fx));
+                self.touch(&pod, Cause::Removed, |state, fx| state.removed(&pod, fx));
             }
             (pending, outcome) => panic!("{pending:?} cannot finish as {outcome:?}"),
         }
@@ -392,13 +405,13 @@ impl Reconciler {
             }
             Write::PutVerdict(pod, generation, verdict) => {
                 let verdict = (generation, verdict);
-                self.touch(&pod, |state, fx| {
+                self.touch(&pod, Cause::Judged, |state, fx| {
                     state.verdict_recorded(&pod, fx, verdict, incarnation);
                 });
                 Response::Done
             }
             Write::ClearVerdict(pod) => {
-                self.touch(&pod, |state, _| state.verdict_cleared(incarnation));
+                self.touch(&pod, Cause::Pardoned, |state, _| state.verdict_cleared(incarnation));
                 Response::Done
             }
         });
@@ -424,12 +437,13 @@ impl Reconciler {
         }
         self.pods.entry(name.clone()).or_default().acknowledge(generation);
         let stored = StoredPod { generation, spec, verdict: None };
-        self.touch(&name, |pod, fx| pod.spec_stored(&name, fx, stored)).unwrap_or(is_change)
+        let stored = |pod: &mut Pod, fx: &mut Effects| pod.spec_stored(&name, fx, stored);
+        self.touch(&name, Cause::Stored, stored).unwrap_or(is_change)
     }
 
     fn delete_persisted(&mut self, pod: &Name, revision: Revision) {
         if self.versions.delete(pod, revision) && self.desired(pod).is_some() {
-            self.touch(pod, |state, fx| state.deleted(pod, fx));
+            self.touch(pod, Cause::Deleted, |state, fx| state.deleted(pod, fx));
         }
     }
 }
@@ -515,7 +529,9 @@ impl Reconciler {
     fn pass(&mut self, id: ActionId, runs: Vec<ObservedRun>) {
         for (name, sighting) in sightings::compare(&self.pods, runs) {
             self.pods.entry(name.clone()).or_default();
-            self.touch(&name, |pod, fx| pod.observed(&name, fx, id, &sighting));
+            self.touch(&name, Cause::Observed, |pod, fx| {
+                pod.observed(&name, fx, id, &sighting);
+            });
         }
     }
 
@@ -532,7 +548,7 @@ impl Reconciler {
 
     fn ring_alarms(&mut self) {
         while let Some((name, alarm)) = self.fx.take_alarm() {
-            self.touch(&name, |pod, fx| {
+            self.touch(&name, Cause::Alarm, |pod, fx| {
                 if alarm == Alarm::Delete {
                     pod.settle_delete(&name, fx);
                 }
@@ -544,13 +560,16 @@ impl Reconciler {
     fn touch<T>(
         &mut self,
         name: &Name,
+        cause: Cause,
         happen: impl FnOnce(&mut Pod, &mut Effects) -> T,
     ) -> Option<T> {
         let pod = self.pods.get_mut(name)?;
+        let before = pod.doing(self.fx.now);
         let result = happen(pod, &mut self.fx);
         if self.is_ready && self.fx.config.actuate {
             pod.reconcile(name, &mut self.fx);
         }
+        self.fx.trail.note_transition(before, cause, pod.doing(self.fx.now));
         pod.announce(name, &mut self.fx);
         let is_busy = pod.is_busy();
         if pod.is_forgettable() {

@@ -31,6 +31,7 @@ pub(crate) struct World {
     runs: BTreeMap<Incarnation, ObservedRun>,
     /// What is on record of runs that are over.
     records: BTreeMap<Name, ObservedRun>,
+    is_alive: bool,
 }
 
 impl World {
@@ -62,6 +63,7 @@ impl World {
             store: Store::default(),
             runs: BTreeMap::new(),
             records: BTreeMap::new(),
+            is_alive: true,
         };
         world.listen();
         world
@@ -95,7 +97,9 @@ impl World {
     /// Lets time pass, and wakes the core exactly when it asked for it.
     pub(crate) fn wait(&mut self, delay_ms: u64) {
         let until = self.now + delay_ms;
-        while let Some(deadline) = self.core.poll_deadline().filter(|at| at.0 <= until) {
+        let is_alive = self.is_alive;
+        let is_due = |at: &Millis| is_alive && at.0 <= until;
+        while let Some(deadline) = self.core.poll_deadline().filter(is_due) {
             assert!(deadline.0 >= self.now, "a deadline in the past was not served");
             let before = self.said.len();
             self.now = deadline.0;
@@ -223,6 +227,9 @@ impl World {
                 Some((_, Action::Start { pod, incarnation, .. })) => {
                     format!("cancel start {pod} #{}", incarnation.0)
                 }
+                Some((_, Action::Adopt { pod, incarnation })) => {
+                    format!("cancel takeover of {pod} #{}", incarnation.0)
+                }
                 _ => panic!("cancelled what is no start in flight"),
             },
             _ => text::command(command),
@@ -321,6 +328,7 @@ impl World {
 
     /// Nothing that was under way goes on.
     fn kill_program(&mut self) {
+        self.is_alive = false;
         self.pending.clear();
         self.finished.clear();
         self.asked.clear();
@@ -330,16 +338,23 @@ impl World {
         let recorded = std::mem::take(&mut self.records).into_values();
         self.runs.extend(recorded.map(|run| (run.incarnation, run)));
         self.core = Reconciler::new(self.config, Millis(self.now));
+        self.is_alive = true;
         self.listen();
     }
 
     fn adopted(&mut self, pod: &str, result: Result<(), StartError>) {
-        let run = self.run_of(pod);
-        let at = self.runs[&run].started_at.unwrap_or(Millis(self.now));
+        let is_it = |(_, action): &&(ActionId, Action)| matches!(action, Action::Adopt { pod: adopted, .. } if adopted.as_str() == pod);
+        let Some((id, Action::Adopt { incarnation, .. })) = self.pending.iter().find(is_it) else {
+            panic!("{pod} is not being taken over")
+        };
+        let (id, run) = (*id, *incarnation);
+        self.pending.retain(|(pending, _)| *pending != id);
+        let known = self.runs.get(&run).or_else(|| self.records.get(&fixtures::name(pod)));
+        let at = known.and_then(|run| run.started_at).expect("it began once");
+        if result.is_err() {
+            self.runs.remove(&run);
+        }
         let started = Started::new(at, i32::try_from(1000 + run.0).ok());
-        let id = self.take(|action| {
-            matches!(action, Action::Adopt { pod: adopted, .. } if adopted.as_str() == pod)
-        });
         self.finish(id, Outcome::Started(result.map(|()| started)));
     }
 

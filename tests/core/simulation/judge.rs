@@ -38,6 +38,8 @@ pub(crate) struct Judge {
     syncs: BTreeMap<Ticket, Sync>,
     awaits: BTreeMap<Ticket, Await>,
     shutdown: Option<bool>,
+    /// Whether the core has been told of the runs that there are.
+    has_observed: bool,
     /// Runs that were asked to stop.
     stopped: BTreeSet<Incarnation>,
     /// Runs that the core can know of.
@@ -102,10 +104,14 @@ impl Past {
 
     /// What is wanted of a run that has not been taken over, compared with what is on
     /// record of it. By another policy it is the same run.
-    fn learn_found(&mut self, spec: &Arc<PodSpec>, can_adjust: bool) {
+    fn learn_found(&mut self, spec: &Arc<PodSpec>, can_adjust: bool, is_seen: bool) {
         let is_live = self.ended.is_none();
         if self.in_force.is_same_run(spec) {
             self.spec = Arc::clone(spec);
+            // Only of a run that it knows of can the core note that.
+            if is_seen {
+                self.in_force = Arc::clone(spec);
+            }
         } else if is_live && can_adjust && self.in_force.is_adjustable_to(spec) {
             self.spec = Arc::clone(spec);
             self.is_adjusting = true;
@@ -159,6 +165,7 @@ impl Judge {
             syncs: BTreeMap::new(),
             awaits: BTreeMap::new(),
             shutdown: None,
+            has_observed: false,
             stopped: BTreeSet::new(),
             seen: BTreeSet::new(),
             observed: BTreeSet::new(),
@@ -284,6 +291,7 @@ impl Judge {
                 }
             }
             (Action::Observe { .. }, Outcome::Observed(observation)) => {
+                self.has_observed = true;
                 if let Some(change) = &observation.desired {
                     self.learn_all(change);
                 }
@@ -320,7 +328,9 @@ impl Judge {
         }
         let Some(past) = self.pods.get_mut(pod) else { return };
         match stored {
-            Some((_, spec)) if past.is_found => past.learn_found(spec, self.config.adjust),
+            Some((_, spec)) if past.is_found => {
+                past.learn_found(spec, self.config.adjust, self.has_observed);
+            }
             Some((_, spec)) if *spec == past.spec => {}
             Some((_, spec))
                 if self.config.adjust && past.is_live() && past.spec.is_adjustable_to(spec) =>

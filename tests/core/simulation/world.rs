@@ -19,6 +19,7 @@ use tank::core::reconciler::{Config, Reconciler};
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
 use tank::core::status::{Exit, Goal, PodStatus, Status};
 use tank::core::time::Millis;
+use tank::core::trail::Trail;
 
 use super::judge::{Judge, Truth};
 use super::random::Random;
@@ -83,6 +84,8 @@ pub(crate) struct World {
     next_stray: u64,
     /// Live runs of an earlier program that this one has not taken over.
     untaken: BTreeSet<Incarnation>,
+    /// What all cores so far have taken.
+    trail: Trail,
     log: Log,
 }
 
@@ -121,6 +124,7 @@ impl World {
             next_ticket: 1,
             next_stray: 1,
             untaken: BTreeSet::new(),
+            trail: Trail::default(),
             log,
         };
         world.say(&format!("{config:?}, {count} pods"));
@@ -131,7 +135,8 @@ impl World {
     }
 
     /// Trouble, then peace, and in the end what is must be what should be.
-    pub(crate) fn run(&mut self) {
+    /// Which transitions that took.
+    pub(crate) fn run(&mut self) -> Trail {
         self.run_until(TROUBLE_MS);
         self.calm_down();
         let rest = DELAY_MS_MAX + self.config.backoff_cap_ms + 4 * self.config.interval_ms;
@@ -144,6 +149,8 @@ impl World {
             self.run_until(self.now + rest + 10_000);
             self.judge_settled();
         }
+        self.trail.merge(self.core.trail());
+        std::mem::take(&mut self.trail)
     }
 
     fn run_until(&mut self, end: u64) {
@@ -725,6 +732,7 @@ impl World {
         self.runs.find();
         self.untaken = self.runs.live().map(|(run, _)| run).collect();
         self.config.first_incarnation += 1_000;
+        self.trail.merge(self.core.trail());
         self.core = Reconciler::new(self.config, Millis(self.now));
         self.twin = Reconciler::new(self.config, Millis(self.now));
         self.judge = Judge::next(self.config, &self.runs);
