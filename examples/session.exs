@@ -18,13 +18,4 @@ defmodule Session do
         bindings
     end)
   end
-
-  @doc "Waits until the pod's status is `status`, and returns its status map."
-  def await(name, status, tries \\ 500) do
-    case Tank.status() do
-      %{^name => %{status: ^status} = map} -> map
-      _ when tries > 0 -> Process.sleep(20) && await(name, status, tries - 1)
-      other -> raise "#{name} did not become #{status}: #{inspect(other)}"
-    end
-  end
 end

@@ -42,7 +42,8 @@ steps =
         {:say,
          "The app is started again. Its Tank finds the container and takes it over, as it is."},
         start,
-        ~S'Session.await("clock", :running).host_pid',
+        ~S'{:ok, clock} = Tank.await("clock", :running)',
+        "clock.host_pid",
         look
       ]
   end
