@@ -175,18 +175,22 @@ defmodule Tank do
           {:ok, Status.t() | nil} | {:error, :not_found | Error.t()}
   def await(name, state, timeout_or_opts \\ [])
 
-  def await(name, state, opts) when is_binary(name) and state in @states and is_list(opts) do
+  def await(name, state, opts) when is_binary(name) and is_list(opts) do
+    unless state in @states do
+      raise ArgumentError, "not a state: #{inspect(state)}; a pod is one of #{inspect(@states)}"
+    end
+
     opts = Keyword.validate!(opts, timeout: @call_ms, server: nil)
     timeout = opts[:timeout]
 
     unless timeout == :infinity or (is_integer(timeout) and timeout in 0..@timeout_ms_max) do
-      raise ArgumentError, "not a timeout in milliseconds: \#{inspect(timeout)}"
+      raise ArgumentError, "not a timeout in milliseconds: #{inspect(timeout)}"
     end
 
     Tank.Reconciler.await_pod(opts[:server], name, state, timeout)
   end
 
-  def await(name, state, timeout) when is_binary(name) and state in @states do
+  def await(name, state, timeout) when is_binary(name) do
     await(name, state, timeout: timeout)
   end
 

@@ -136,8 +136,14 @@ defmodule Tank.AwaitTest do
   end
 
   test "what is no state and no timeout is refused before anything is sent" do
-    assert_raise FunctionClauseError, fn -> Tank.await("web", :asleep) end
-    assert_raise ArgumentError, ~r/not a timeout/, fn -> Tank.await("web", :running, -1) end
+    assert_raise ArgumentError, ~r/not a state: :asleep.*:backing_off/, fn ->
+      Tank.await("web", :asleep)
+    end
+
+    assert_raise ArgumentError, ~r/not a timeout in milliseconds: -1/, fn ->
+      Tank.await("web", :running, -1)
+    end
+
     assert_raise ArgumentError, ~r/unknown keys/, fn -> Tank.await("web", :running, time: 1) end
   end
 end

@@ -161,7 +161,7 @@ impl Service {
     fn warn_once(&mut self, journal: Result<(), StoreError>) {
         match journal {
             Err(error) if !self.has_warned => {
-                tracing::warn!(%error, "what happens to pods is not kept until this is over");
+                tracing::warn!(%error, "events of pods are not kept until the store can be written again");
                 self.has_warned = true;
             }
             Err(_) => {}

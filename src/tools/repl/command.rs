@@ -60,6 +60,8 @@ pub(super) enum Wrong {
     Unknown(String),
     /// The command is there and its arguments are others.
     Usage(&'static About),
+    /// No pod can be in a state of this name.
+    State(String),
     /// The term in this text is none.
     Term { error: ParseError, text: String },
 }
@@ -114,8 +116,8 @@ The spec is a map in the syntax of the moment; it may go on over several lines.
         line: "say what `apply` would do, and do nothing",
         more: "\
 One spec or a list of them. Each pod is one that it would create, leave alone (none), adjust (its
-run goes on by other limits), replace (its run is ended and another started) or start (nothing
-of it runs).",
+run goes on by other limits, another policy or another way to be stopped), replace (its run is
+ended and another started) or start (nothing of it runs).",
         completes: Completes::Path,
     },
     About {
@@ -169,7 +171,8 @@ again; a pod that is deleted takes them along.",
         args: "NAME STATE [MS]",
         line: "wait until a pod is so, by the spec that was applied last; 5000 ms unless told",
         more: "\
-The state is one that `status` tells, or `gone`. In time or not, the answer says how the pod is.",
+The state is starting, running, stopping, backing_off, terminal or gone. In time or not, the answer
+says how the pod is.",
         completes: Completes::Pod,
     },
     About {
@@ -276,7 +279,7 @@ impl Command {
             _ => {
                 let words: Vec<&str> =
                     rest.split_whitespace().take_while(|word| !is_comment(word)).collect();
-                Self::of_words(name, &words).ok_or(Wrong::Usage(about))
+                Self::of_words(name, &words).ok_or_else(|| wrong_words(about, &words))
             }
         }
     }
@@ -310,6 +313,16 @@ impl Command {
             ("exit" | "quit", []) => Self::Exit,
             _ => return None,
         })
+    }
+}
+
+/// Which of a command's words is the wrong one, where that can be told.
+fn wrong_words(about: &'static About, words: &[&str]) -> Wrong {
+    match (about.name, words) {
+        ("await", [_, goal] | [_, goal, _]) if Goal::from_name(goal).is_none() => {
+            Wrong::State((*goal).to_owned())
+        }
+        _ => Wrong::Usage(about),
     }
 }
 
@@ -375,7 +388,8 @@ mod tests {
         let running = Goal::from_name("running").expect("a state");
         assert_eq!(parse("await web running"), Ok(Command::Await("web".into(), running, 5_000)));
         assert_eq!(parse("await web running 0"), Ok(Command::Await("web".into(), running, 0)));
-        assert!(matches!(parse("await web asleep"), Err(Wrong::Usage(_))));
+        assert_eq!(parse("await web asleep 0"), Err(Wrong::State("asleep".into())));
+        assert!(matches!(parse("await web running soon"), Err(Wrong::Usage(_))));
         assert_eq!(parse("help kill"), Ok(Command::Help(about("kill"))));
         assert_eq!(parse("apply @web.exs"), Ok(Command::Apply(Source::File("web.exs".into()))));
         assert_eq!(parse("# apply"), Ok(Command::Nothing));

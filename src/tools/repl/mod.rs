@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex};
 
 use erlang_term_format::text::Syntax;
 
+use crate::core::status::Status;
+
 use command::{About, Wrong};
 use conversation::{Shared, View};
 use show::Style;
@@ -94,6 +96,10 @@ impl Wrong {
             Self::Incomplete => "the term has no end\n".to_owned(),
             Self::Unknown(name) => format!("there is no command {name}; help lists them\n"),
             Self::Usage(about) => format!("usage: {}\n", About::usage(about)),
+            Self::State(name) => {
+                let states = Status::ALL.map(Status::name).join(", ");
+                format!("there is no state {name}; a pod is {states} or gone\n")
+            }
             Self::Term { error, text } => {
                 format!("{}\n{}\n", error.message, error.excerpt(text))
             }
