@@ -381,6 +381,7 @@ pub(super) async fn clear(surroundings: &Surroundings, pod: &Name) -> io::Result
     }
     let dir = take_lock(&path).await?;
     sweep(surroundings, pod, &path, dir).await?;
+    run_record::disown(&path)?;
     run_dir::remove_tree(path).await;
     Ok(())
 }

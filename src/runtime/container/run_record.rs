@@ -116,6 +116,16 @@ pub(super) fn read_end(dir: &Path, incarnation: Incarnation) -> io::Result<Optio
     Ok(end.filter(|(of, _)| *of == incarnation).map(|(_, ended)| ended))
 }
 
+/// Makes a run's directory nobody's, before all else in it is removed: a program that
+/// is killed meanwhile must not leave a run without its end, which would look like one
+/// whose shim was killed.
+pub(super) fn disown(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(RUN_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes all of a run's directory but what is on record.
 pub(super) fn remove_others(dir: &Path) -> io::Result<()> {
     remove_but(dir, &[RUN_FILE, END_FILE, EXIT_FILE])
@@ -251,6 +261,19 @@ mod tests {
         assert_eq!(names(), ["end", "run"]);
         remove_end_and_others(dir.path()).unwrap();
         assert_eq!(names(), ["run"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_being_removed_is_of_no_run_while_there_is_an_end_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        record().write(dir.path()).unwrap();
+        let ended = Ended::new(Exit::Exited(0), Millis(1));
+        write_end(dir.path(), Incarnation(7), &ended).unwrap();
+        for _ in 0..2 {
+            disown(dir.path()).unwrap();
+            assert_eq!(RunRecord::read(dir.path()).unwrap(), None);
+            assert_eq!(read_end(dir.path(), Incarnation(7)).unwrap(), Some(ended.clone()));
+        }
     }
 
     #[test]
