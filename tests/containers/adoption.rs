@@ -66,6 +66,22 @@ fn lines(path: &PathBuf) -> usize {
     fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 
+/// Changes a file of a run directory.
+fn tamper(path: &PathBuf, change: impl Fn(String) -> String) {
+    let text = fs::read(path).expect("it is on record");
+    // Latin-1 there and back: it is bytes.
+    let text = text.into_iter().map(char::from).collect();
+    let bytes: Vec<u8> = change(text).chars().map(|char| char as u8).collect();
+    fs::write(path, bytes).expect("ours");
+}
+
+/// A record as one of another boot of the machine.
+fn of_another_boot(text: &str) -> String {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("it has booted");
+    let other = boot_id.trim_end().replace(|digit: char| digit.is_ascii_digit(), "0");
+    text.replace(boot_id.trim_end(), &other)
+}
+
 #[test]
 fn a_run_is_taken_over_as_it_is_and_nothing_of_its_output_is_missing() {
     let Some(machine) = Machine::new("taken over") else { return };
@@ -159,7 +175,7 @@ fn an_exit_that_nobody_has_seen_is_acted_on_by_policy_with_the_time_that_it_happ
         let mut port = machine.port();
         assert!(is_in(&mut port, "once", "terminal"));
         assert_eq!(text(&status(&mut port, "once"), "last_exit"), "{exited,7}");
-        assert!(is_in(&mut port, "clean", "terminal"));
+        assert!(is_in(&mut port, "clean", "terminal"), "{}", status(&mut port, "clean"));
         let web = status(&mut port, "web");
         assert_eq!(text(&web, "status"), "backing_off");
         assert_eq!((text(&web, "last_exit"), number(&web, "retries")), ("{exited,3}".into(), 1));
@@ -306,22 +322,17 @@ fn a_stop_that_a_program_did_not_live_to_see_begins_nothing_afresh_but_the_pod()
     let mut port = machine.port();
     eventually("it runs again", || is_in(&mut port, "web", "running"));
     assert_eq!(number(&status(&mut port, "web"), "retries"), 0);
-    assert_eq!(lines(&runs), 2);
+    eventually("it has begun again", || lines(&runs) == 2);
 }
 
 #[test]
 fn who_is_not_the_process_on_record_is_not_taken_over() {
     let Some(machine) = Machine::new("not who it says") else { return };
     let (mut port, _) = machine.port_with_web();
-    let mut tamper = |file: &str, change: &dyn Fn(String) -> String| {
+    let mut try_with = |file: &str, change: &dyn Fn(String) -> String| {
         let before = host_pid(&mut port, "web");
         port.kill();
-        let path = machine.record("web", file);
-        let text = fs::read(&path).expect("it is on record");
-        // Latin-1 there and back: it is bytes.
-        let text = text.into_iter().map(char::from).collect();
-        let bytes: Vec<u8> = change(text).chars().map(|char| char as u8).collect();
-        fs::write(&path, bytes).expect("ours");
+        tamper(&machine.record("web", file), change);
         port = machine.port();
         eventually("another runs", || {
             let is_running = is_in(&mut port, "web", "running");
@@ -331,13 +342,41 @@ fn who_is_not_the_process_on_record_is_not_taken_over() {
         assert_ne!(host_pid(&mut port, "web"), before, "{file}");
     };
     // The pid has been used again since.
-    tamper("process", &|text| text.trim_end().to_owned() + "1\n");
+    try_with("process", &|text| text.trim_end().to_owned() + "1\n");
     // The machine has been started again since.
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("it has booted");
-    let other = boot_id.trim_end().replace(|digit: char| digit.is_ascii_digit(), "0");
-    tamper("run", &|text| text.replace(boot_id.trim_end(), &other));
+    try_with("run", &|text| of_another_boot(&text));
     // Nothing can be read of it.
-    tamper("run", &|text| text[..text.len() / 2].to_owned());
+    try_with("run", &|text| text[..text.len() / 2].to_owned());
+}
+
+#[test]
+fn after_a_reboot_a_job_that_was_done_is_done_and_one_that_was_not_begins_afresh() {
+    let Some(machine) = Machine::new("rebooted") else { return };
+    let machine = machine.with(&LONG);
+    let mut port = machine.port();
+    let (done, done_runs) = machine.counted("done", "sleep 0.3; exit 7", "never");
+    let (begun, begun_runs) = machine.counted("begun", "sleep 1000", "never");
+    port.ok("apply", &begun);
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "begun");
+    eventually("it has begun", || lines(&begun_runs) == 1);
+    // No program sees the end of the other.
+    port.ok("apply", &done);
+    port.ok("sync", "nil");
+    port.kill();
+    eventually("its end is on record", || machine.record("done", "exit").exists());
+    signal(parent_of(pid), Signal::KILL);
+    eventually("nothing outlives its shim", || !is_alive(pid));
+    for pod in ["done", "begun"] {
+        tamper(&machine.record(pod, "run"), |text| of_another_boot(&text));
+    }
+    let mut port = machine.port();
+    assert!(is_in(&mut port, "done", "terminal"), "{}", status(&mut port, "done"));
+    assert_eq!(text(&status(&mut port, "done"), "last_exit"), "{exited,7}");
+    eventually("the other runs", || is_in(&mut port, "begun", "running"));
+    assert_eq!(number(&status(&mut port, "begun"), "retries"), 0);
+    eventually("it has begun again", || lines(&begun_runs) == 2);
+    assert_eq!(lines(&done_runs), 1);
 }
 
 #[test]
