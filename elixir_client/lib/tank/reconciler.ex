@@ -31,9 +31,10 @@ defmodule Tank.Reconciler do
       wait is twice the one before; 10000 and 300000
     * `:stable_window` - a run that lasted this long resets the backoff; 600000
     * `:on_shutdown` - what an orderly stop of the supervision tree does to the pods: `:stop`
-      (default) or `:keep`
+      (default), or `:keep`, with which they go on and the next start takes them over
     * `:on_disconnect` - what happens to them when the BEAM or the port program dies: `:keep`
-      (default), `:stop`, or `{:stop, after_ms}`
+      (default), with which they go on and the next start takes them over, `:stop`, or
+      `{:stop, after_ms}`, with which they are stopped unless a start takes them over in that time
     * `:owner` - a pid that gets `{:tank, pod_name, event}` with `{:running, host_pid}`,
       `{:exited, code}`, `{:signaled, number}` or `{:error, reason}`
     * `:runtime` - a module that runs pods in place of containers; see `Tank.Runtime`
@@ -73,10 +74,24 @@ defmodule Tank.Reconciler do
   `kill -9` of both included: who supervises a pod has known it since the pod's start, and counts
   the time from when nobody was there any more. A port program that starts within that time takes
   it back. Pods are in none of the BEAM's cgroups, nor in its session: a service manager that kills
-  all of a service leaves them alone.
+  all of a service leaves them alone. Nothing is restarted while no port program is there.
 
   When the port program alone dies, calls that wait get `{:error, %Tank.Error{code:
   :disconnected}}`, the server stops, and its supervisor starts it again with a new port program.
+  What a call that wrote has come to, such as `Tank.apply/1`, `Tank.get/1` then says.
+
+  ## What a start finds
+
+  With the same `:data_dir` and `:run_dir` (which by default follows from it) a start takes over the
+  pods that run. The `Tank.Status` of each is as it was, with the same `:host_pid`, `:incarnation`,
+  `:started_at` and `:retries`; each gets a `Tank.Runtime` process of its own, and `Tank.events/1` has
+  an `:adopted` for it. A pod whose spec has changed meanwhile is adjusted or replaced, one that was
+  deleted is stopped.
+
+  A pod that has ended meanwhile has its exit on record, and its `:restart` policy is applied to that
+  as if somebody had seen it: `:last_exit_at` is when it ended, a wait counts from then, and a job
+  that is done is not done again. A pod whose supervisor was killed counts as crashed, and one that
+  `:on_disconnect` has stopped starts afresh.
   """
 
   use GenServer

@@ -3,7 +3,9 @@ defmodule Tank.Runtime do
   A process that stands for one run of a pod.
 
   `Tank.Reconciler` starts one when a pod's workload has been exec'd, and `Tank.running/0` gives
-  its pid. It lives as long as the run does. Its exit reason says how the run ended:
+  its pid. It lives as long as the run does, or as the server: a run that outlives the server (see
+  "What a start finds" in `Tank.Reconciler`) gets another process from the next one. Its exit reason
+  says how the run ended:
 
   | Reason | The workload |
   |---|---|
@@ -11,7 +13,7 @@ defmodule Tank.Runtime do
   | `{:shutdown, {:workload_exited, code}}` | exited with another status |
   | `{:shutdown, {:workload_signaled, signal}}` | was ended by a signal |
   | `{:shutdown, {:workload_failed, error}}` | vanished; `error` is a `Tank.Error` |
-  | `:shutdown` | was stopped on request: deleted, changed, restarted by hand |
+  | `:shutdown` | was stopped on request: deleted, changed, restarted by hand; or the server has ended, and what becomes of the workload is what `:on_shutdown` or `:on_disconnect` says |
 
   So it can be monitored and linked like any process. Ending it in any way kills the pod's
   containers, and its restart policy counts that as a crash.
