@@ -35,6 +35,7 @@ use crate::runtime::{Events, Runtime, StartOrder};
 
 pub mod clock;
 mod journal;
+mod last_runs;
 pub mod lock;
 mod narrate;
 pub mod options;

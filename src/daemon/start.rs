@@ -32,7 +32,7 @@ use super::lock::DirLock;
 use super::options::{OnDisconnect, Options, RuntimeKind, StoreKind};
 use super::spin::Spin;
 use super::store_thread::StoreThread;
-use super::{Client, Daemon, Hangups, clock};
+use super::{Client, Daemon, Hangups, clock, last_runs};
 
 /// Milliseconds that a nudge waits for the next one.
 const DEBOUNCE_MS: u64 = 100;
@@ -44,7 +44,7 @@ const LOCK_AGAIN: Duration = Duration::from_millis(10);
 /// finds.
 ///
 /// # Errors
-/// Whatever keeps the program from starting: `locked`, `not_permitted`,
+/// Whatever keeps the program from starting: `locked`, `bad_option`, `not_permitted`,
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
     let deadline = Instant::now() + Duration::from_millis(options.lock_wait_ms);
@@ -52,7 +52,14 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
     // A program that is killed lets go of the directory's lock before the store's.
     let store = once_free(deadline, || open_store(options)).await?;
     // Last of what often fails, so that no failure leaves a run directory behind.
+    let has_pods = options.runtime == RuntimeKind::Container;
+    if has_pods {
+        last_runs::check(&options.data_dir, &options.run_dir)?;
+    }
     let run_dir = lock_runs(options, deadline).await?;
+    if has_pods {
+        last_runs::note(&options.data_dir, &options.run_dir);
+    }
     // Who waits for a lock has nothing to end in order.
     let hangups = Hangups::new().map_err(|error| system("catch signals", &error))?;
     let trees = Trees::detect().map_err(|error| system("read /proc/self/mountinfo", &error))?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use erlang_term_format::Term;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::support::{Port, eventually, is_alive};
+use super::support::{Port, code, eventually, is_alive, message, refused};
 use super::{Machine, host_pid, is_in, parent_of, status};
 
 /// Longer than any test.
@@ -377,6 +377,28 @@ fn after_a_reboot_a_job_that_was_done_is_done_and_one_that_was_not_begins_afresh
     assert_eq!(number(&status(&mut port, "begun"), "retries"), 0);
     eventually("it has begun again", || lines(&begun_runs) == 2);
     assert_eq!(lines(&done_runs), 1);
+}
+
+#[test]
+fn a_program_that_would_not_find_what_runs_does_not_start() {
+    let Some(machine) = Machine::new("another run directory") else { return };
+    let (mut port, pid) = machine.port_with_web();
+    port.kill();
+    let path = |name: &str| machine.dir.path().join(name).display().to_string();
+    let args = ["--data-dir", &path("data"), "--run-dir", &path("other")];
+    let (status, error) = refused(&args);
+    assert_eq!((status, &*code(&error)), (2, "bad_option"), "{error}");
+    assert!(message(&error).contains(&path("run")), "{error}");
+    assert!(!machine.dir.path().join("other").exists());
+    assert!(is_alive(pid));
+    let mut port = machine.port();
+    assert_eq!(host_pid(&mut port, "web"), pid);
+    port.ok("shutdown", "#{pods => stop}");
+    assert_eq!(port.wait().code(), Some(0));
+    let mut port = Port::start(&args);
+    eventually("the pod runs there", || is_in(&mut port, "web", "running"));
+    port.ok("shutdown", "#{pods => stop}");
+    assert_eq!(port.wait().code(), Some(0));
 }
 
 #[test]

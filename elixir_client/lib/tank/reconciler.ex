@@ -21,7 +21,7 @@ defmodule Tank.Reconciler do
       runs, else `/var/lib/tank`, or `$XDG_DATA_HOME/tank` without root
     * `:run_dir` - a directory for what does not; by default one of its own for each data
       directory below `/run/tank`, or `$XDG_RUNTIME_DIR/tank` without root (below `:data_dir`, where
-      that is not set)
+      that is not set). Another one than at the last start is refused while pods run in that
     * `:store` - `:durable` (default), or `:memory` for pods that nobody needs after the end
     * `:pods` - specs to create when no pod of that name is there, and none was ever created from
       `:pods` before in this `:data_dir`: one that was changed since stays as it is, and one that

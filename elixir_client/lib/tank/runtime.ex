@@ -13,7 +13,9 @@ defmodule Tank.Runtime do
   | `{:shutdown, {:workload_exited, code}}` | exited with another status |
   | `{:shutdown, {:workload_signaled, signal}}` | was ended by a signal |
   | `{:shutdown, {:workload_failed, error}}` | vanished; `error` is a `Tank.Error` |
-  | `:shutdown` | was stopped on request: deleted, changed, restarted by hand; or the server has ended, and what becomes of the workload is what `:on_shutdown` or `:on_disconnect` says |
+  | `:shutdown` | was stopped on request: deleted, changed, restarted by hand; or the server has ended |
+
+  What becomes of the workload when the server ends, `:on_shutdown` and `:on_disconnect` say.
 
   So it can be monitored and linked like any process. Ending it in any way kills the pod's
   containers, and its restart policy counts that as a crash.

@@ -102,6 +102,17 @@ pub fn specs_of_live_runs(run_dir: &Path) -> Vec<Arc<PodSpec>> {
     names_in(&pods).unwrap_or_default().into_iter().filter_map(spec).collect()
 }
 
+/// Whether there is a run that lives in this run directory, whoever has begun it.
+#[must_use]
+pub fn has_live_runs(run_dir: &Path) -> bool {
+    let is_live = |pod: &Name| {
+        let dir = run_dir::open(&run_dir::of_pod(run_dir, pod.as_str())).ok()?;
+        Some(!run_dir::try_lock(&dir).ok()?)
+    };
+    let pods = names_in(&run_dir::pods(run_dir)).unwrap_or_default();
+    pods.iter().any(|pod| is_live(pod).unwrap_or(false))
+}
+
 /// What in a directory has a pod's name. A directory that is not there is empty.
 fn names_in(dir: &Path) -> io::Result<BTreeSet<Name>> {
     let entries = match fs::read_dir(dir) {

@@ -46,7 +46,7 @@ mod volumes;
 
 use confinement::Filters;
 use directories::Directories;
-pub use leftover::{Leftover, specs_of_live_runs};
+pub use leftover::{Leftover, has_live_runs, specs_of_live_runs};
 use run::Order;
 use users::Ranges;
 
