@@ -848,10 +848,15 @@ impl Pod {
         if run.ended.as_ref().is_some_and(is_over) {
             return;
         }
-        self.tracked = Some(self.tracked_by(origin));
-        self.retries = origin.retries;
         self.incarnation = run.incarnation;
         fx.note_incarnation(run.incarnation);
+        let is_judged = self.desired.as_ref().is_some_and(|desired| desired.verdict.is_some());
+        if is_judged && run.ended.is_some() {
+            // That has been acted on for good, whatever is left of the record.
+            return fx.forget(name, run.incarnation);
+        }
+        self.tracked = Some(self.tracked_by(origin));
+        self.retries = origin.retries;
         match &run.ended {
             None => self.enter(fx, State::Resting(Rest::Found)),
             Some(ended) => self.take_up_end(name, fx, ended, run.started_at),
@@ -893,10 +898,6 @@ impl Pod {
             _ => self.notify_ended(name, fx, &end),
         }
         self.run_over(name, fx, end, ran_ms);
-        let is_judged = self.desired.as_ref().is_some_and(|desired| desired.verdict.is_some());
-        if is_judged && self.is_terminal() {
-            fx.forget(name, self.incarnation);
-        }
     }
 
     /// A run that nobody asked for is swept before anything else happens. The

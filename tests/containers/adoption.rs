@@ -523,36 +523,3 @@ fn a_frozen_run_is_as_it_was_though_a_program_ends_that_waits_for_it() {
     eventually("it is taken over", || is_in(&mut port, "web", "running"));
     assert_eq!(host_pid(&mut port, "web"), pid);
 }
-
-#[test]
-fn after_a_reboot_a_job_that_was_done_stays_done_and_all_else_begins_afresh() {
-    let Some(machine) = Machine::new("another boot") else { return };
-    let machine = machine.with(&LONG);
-    let mut port = machine.port();
-    let (once, runs) = machine.counted("once", "sleep 0.3; exit 7", "never");
-    let (cut, cut_runs) = machine.counted("cut", "sleep 1000", "never");
-    port.ok("apply", &once);
-    port.ok("apply", &cut);
-    port.ok("sync", "nil");
-    let pids = ["once", "cut"].map(|pod| host_pid(&mut port, pod));
-    port.kill();
-    signal(parent_of(pids[1]), Signal::KILL);
-    eventually("they are over", || !pids.into_iter().any(is_alive));
-    eventually("one has ended in order", || machine.record("once", "exit").exists());
-    // As if the run directory had outlived the machine's boot.
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("it has booted");
-    let other = boot_id.trim_end().replace(|digit: char| digit.is_ascii_digit(), "0");
-    for pod in ["once", "cut"] {
-        let path = machine.record(pod, "run");
-        let bytes = fs::read(&path).expect("it is on record");
-        let at = bytes.windows(other.len()).position(|part| part == boot_id.trim_end().as_bytes());
-        let at = at.expect("the boot is on record");
-        let bytes = [&bytes[..at], other.as_bytes(), &bytes[at + other.len()..]].concat();
-        fs::write(path, bytes).expect("ours");
-    }
-    let mut port = machine.port();
-    assert!(is_in(&mut port, "once", "terminal"), "{}", status(&mut port, "once"));
-    eventually("what the power loss has cut off runs again", || lines(&cut_runs) == 2);
-    assert_eq!(number(&status(&mut port, "cut"), "retries"), 0);
-    assert_eq!(lines(&runs), 1);
-}

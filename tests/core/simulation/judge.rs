@@ -665,7 +665,11 @@ impl Judge {
     }
 
     /// What is on record can go once what follows from it is durable, or everything ends.
-    fn judge_forget(&self, pod: &Name, incarnation: Incarnation, truth: &Truth<'_>) {
+    fn judge_forget(&mut self, pod: &Name, incarnation: Incarnation, truth: &Truth<'_>) {
+        let past = self.pods.get_mut(pod).filter(|past| past.incarnation == incarnation);
+        if let Some(past) = past {
+            past.end_found();
+        }
         let live = truth.runs.live_of(pod);
         assert!(!live.contains(&incarnation), "{pod}: forgets {incarnation:?}, which lives");
         let stored = truth.store.pods().get(pod);
