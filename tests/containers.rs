@@ -18,6 +18,8 @@ mod oci;
 #[path = "containers/pods.rs"]
 mod pods;
 mod support;
+#[path = "containers/unharmed.rs"]
+mod unharmed;
 #[path = "containers/users.rs"]
 mod users;
 #[path = "containers/volumes.rs"]

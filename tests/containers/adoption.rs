@@ -21,7 +21,7 @@ fn text(status: &Term<'_>, key: &str) -> String {
     status.get(key).map(ToString::to_string).unwrap_or_default()
 }
 
-fn signal(pid: i32, signal: Signal) {
+pub(super) fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("it lives");
 }
 

@@ -290,7 +290,12 @@ fn spawn_by(command: &mut Command) -> Child {
 
 /// Runs the program until it ends by itself; its exit code and only frame.
 pub(crate) fn refused(args: &[&str]) -> (i32, Term<'static>) {
-    let mut child = spawn(args);
+    refused_by(Command::new(env!("CARGO_BIN_EXE_tank")).arg("port").args(args))
+}
+
+/// The same by another command.
+pub(crate) fn refused_by(command: &mut Command) -> (i32, Term<'static>) {
+    let mut child = spawn_by(command);
     let mut bytes = Vec::new();
     child.stdout.take().expect("piped").read_to_end(&mut bytes).expect("stdout ends");
     let status = child.wait().expect("the program is our child");

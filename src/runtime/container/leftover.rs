@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::protocol::{CONTAINERS_DIR, FromShim, Hello, State};
 use tokio::task::spawn_blocking;
@@ -105,12 +106,17 @@ pub fn specs_of_live_runs(run_dir: &Path) -> Vec<Arc<PodSpec>> {
 /// Whether there is a run that lives in this run directory, whoever has begun it.
 #[must_use]
 pub fn has_live_runs(run_dir: &Path) -> bool {
-    let is_live = |pod: &Name| {
-        let dir = run_dir::open(&run_dir::of_pod(run_dir, pod.as_str())).ok()?;
-        Some(!run_dir::try_lock(&dir).ok()?)
-    };
     let pods = names_in(&run_dir::pods(run_dir)).unwrap_or_default();
-    pods.iter().any(|pod| is_live(pod).unwrap_or(false))
+    count_live(run_dir, &pods) > 0
+}
+
+/// How many runs of this run directory live, of these pods.
+pub(super) fn count_live(run_dir: &Path, pods: &BTreeSet<Name>) -> usize {
+    let is_live = |pod: &&Name| {
+        let dir = run_dir::open(&run_dir::of_pod(run_dir, pod.as_str()));
+        dir.and_then(|dir| run_dir::try_lock(&dir)).is_ok_and(|is_free| !is_free)
+    };
+    pods.iter().filter(is_live).count()
 }
 
 /// What in a directory has a pod's name. A directory that is not there is empty.
@@ -162,12 +168,12 @@ pub(super) async fn look_at(
         sweep_cgroups(surroundings, pod).await?;
         return Ok(None);
     };
-    let record = RunRecord::read(&path).unwrap_or_else(|error| {
+    let record = unless_wanting(RunRecord::read(&path))?.unwrap_or_else(|error| {
         tracing::warn!(%pod, %error, "what a run was made from cannot be read");
         None
     });
     if !run_dir::try_lock(&dir)?
-        && let Some((shim, greeting)) = greet(&dir).await
+        && let Some((shim, greeting)) = greet(&dir).await?
         && let Some(leftover) = live(surroundings, pod, &path, record.clone(), shim, greeting)
     {
         return Ok(Some(leftover));
@@ -182,6 +188,23 @@ pub(super) async fn look_at(
     Ok(Some(Leftover { run, live: None }))
 }
 
+/// Whether this program has no means to find out, for now. It says nothing of what it was
+/// to find out about, and nobody is to be ended for it.
+pub(super) fn is_wanting(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    // The last one is what epoll(7) says when it watches too much.
+    let wants = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC];
+    errno.is_some_and(|errno| wants.contains(&errno))
+}
+
+/// What was found out, or why not, unless that is want of means.
+fn unless_wanting<T>(found: io::Result<T>) -> io::Result<io::Result<T>> {
+    match found {
+        Err(error) if is_wanting(&error) => Err(error),
+        found => Ok(found),
+    }
+}
+
 /// How a shim greets.
 enum Greeting {
     Hello(Hello),
@@ -192,17 +215,20 @@ enum Greeting {
 
 /// Connects, and hears what the shim says first; `None` when there is nobody to speak
 /// to, or nobody who has a run.
-async fn greet(dir: &OwnedFd) -> Option<(Shim, Greeting)> {
-    let mut shim = timeout(PATIENCE, connect(dir)).await.ok()?.ok()?;
-    match timeout(PATIENCE, shim.hear()).await {
-        Ok(Ok(Some(Word::Message(FromShim::Hello(hello))))) => {
-            let has_run = hello.state != State::Idle;
-            has_run.then_some((shim, Greeting::Hello(hello)))
+async fn greet(dir: &OwnedFd) -> io::Result<Option<(Shim, Greeting)>> {
+    let Ok(connected) = timeout(PATIENCE, connect(dir)).await else { return Ok(None) };
+    let Ok(mut shim) = unless_wanting(connected)? else { return Ok(None) };
+    let Ok(heard) = timeout(PATIENCE, shim.hear()).await else {
+        return Ok(Some((shim, Greeting::Silence)));
+    };
+    let greeting = match unless_wanting(heard)? {
+        Ok(Some(Word::Message(FromShim::Hello(hello)))) if hello.state != State::Idle => {
+            Some(Greeting::Hello(hello))
         }
-        Ok(Ok(Some(Word::Foreign(versions)))) => Some((shim, Greeting::Foreign(versions))),
-        Ok(_) => None,
-        Err(_) => Some((shim, Greeting::Silence)),
-    }
+        Ok(Some(Word::Foreign(versions))) => Some(Greeting::Foreign(versions)),
+        _ => None,
+    };
+    Ok(greeting.map(|greeting| (shim, greeting)))
 }
 
 async fn connect(dir: &OwnedFd) -> io::Result<Shim> {
@@ -316,7 +342,7 @@ async fn ended(
     record: &RunRecord,
 ) -> io::Result<ObservedRun> {
     let dir = take_lock(path).await?;
-    let (ended, started_at) = end_of(surroundings, pod, path, record);
+    let (ended, started_at) = end_of(surroundings, pod, path, record)?;
     sweep(surroundings, pod, path, dir).await?;
     run_record::remove_others(path)?;
     let is_of_this_boot = record.boot_id == surroundings.boot_id;
@@ -341,12 +367,13 @@ fn end_of(
     pod: &Name,
     path: &Path,
     record: &RunRecord,
-) -> (Ended, Option<Millis>) {
+) -> io::Result<(Ended, Option<Millis>)> {
     let now = clock::now();
     let is_of_this_boot = record.boot_id == surroundings.boot_id;
     let on_this_clock = |at: Millis| if is_of_this_boot { at } else { Millis(0) };
-    if let Some((ended, started_at)) = recorded_end(pod, path, record, now) {
-        return (Ended { at: on_this_clock(ended.at), ..ended }, started_at.or(record.started_at));
+    if let Some((ended, started_at)) = recorded_end(pod, path, record, now)? {
+        let ended = Ended { at: on_this_clock(ended.at), ..ended };
+        return Ok((ended, started_at.or(record.started_at)));
     }
     // What has made no directory for a container has executed nothing.
     let is_begun = record.started_at.is_some() || path.join(CONTAINERS_DIR).exists();
@@ -359,7 +386,7 @@ fn end_of(
     if let Err(error) = run_record::write_end(path, record.incarnation, &ended) {
         tracing::warn!(%pod, %error, "the end of a run cannot be put on record");
     }
-    (ended, record.started_at)
+    Ok((ended, record.started_at))
 }
 
 /// The shim's own words count before those of this program.
@@ -368,15 +395,18 @@ fn recorded_end(
     path: &Path,
     record: &RunRecord,
     now: Millis,
-) -> Option<(Ended, Option<Millis>)> {
-    let words = tank_shim::record::read(path).ok().flatten();
+) -> io::Result<Option<(Ended, Option<Millis>)>> {
+    let words = unless_wanting(tank_shim::record::read(path))?.ok().flatten();
     let words = words.filter(|words| match words {
         FromShim::Exited(exited) => exited.incarnation == record.incarnation.0,
         _ => true,
     });
     let by_shim = words.and_then(|words| end::of_last_words(pod, &record.origin.spec, words, now));
-    let by_us = || run_record::read_end(path, record.incarnation).ok().flatten();
-    by_shim.or_else(|| by_us().map(|ended| (ended, None)))
+    if by_shim.is_some() {
+        return Ok(by_shim);
+    }
+    let by_us = unless_wanting(run_record::read_end(path, record.incarnation))?.ok().flatten();
+    Ok(by_us.map(|ended| (ended, None)))
 }
 
 fn interrupted(pod: &Name, what: &str) -> Exit {
@@ -420,7 +450,7 @@ pub(super) async fn settle(
     let path = run_dir::of_pod(&surroundings.run_dir, pod.as_str());
     fs::create_dir_all(&path)?;
     let dir = take_lock(&path).await?;
-    if recorded_end(pod, &path, record, ended.at).is_none() {
+    if recorded_end(pod, &path, record, ended.at)?.is_none() {
         let written = record
             .write(&path)
             .and_then(|()| run_record::write_end(&path, record.incarnation, ended));

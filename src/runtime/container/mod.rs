@@ -4,13 +4,14 @@
 //! happened. The tasks share nothing, so that no pod waits for another.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Resource;
 use tank_shim::Program;
 use tank_shim::protocol::{OnHangup, ShimCgroup};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -56,6 +57,15 @@ const TELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between tries to remove what an orderly end leaves empty.
 const CLOSE_PAUSES_MS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Between tries to look at what there are no means for now to look at.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// What this program has open of each run that lives: its shim's connection and process.
+const DESCRIPTORS_OF_RUN: usize = 2;
+
+/// What it needs besides, to look at one after the other.
+const DESCRIPTORS_TO_LOOK: usize = 4;
 
 /// What every run needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -122,9 +132,12 @@ impl ContainerRuntime {
     /// A runtime in these surroundings. What there is already, a look will find.
     ///
     /// # Errors
-    /// `start_failed` when the run directory cannot be read.
+    /// `start_failed` when the run directory cannot be read, or has more runs that live
+    /// than this program may have descriptors for.
     pub fn new(surroundings: Surroundings, events: Events) -> Result<Self, Failure> {
-        leftover::look(&surroundings.run_dir, &surroundings.data_dir, &surroundings.cgroups)?;
+        let Surroundings { run_dir, data_dir, cgroups, .. } = &surroundings;
+        let traces = leftover::look(run_dir, data_dir, cgroups)?;
+        check_descriptors(run_dir, &traces.pods)?;
         leftover::kill_lost_shims(&surroundings.run_dir);
         let ranges = Rc::new(Ranges::load(&surroundings.run_dir));
         Ok(Self {
@@ -394,10 +407,35 @@ async fn look_at(
     if directories.is_known(&pod) {
         return None;
     }
-    leftover::look_at(&surroundings, &pod).await.unwrap_or_else(|error| {
-        tracing::error!(%pod, %error, "cannot end a run");
-        None
-    })
+    loop {
+        match leftover::look_at(&surroundings, &pod).await {
+            // Others are done before long, and what they need no longer is left.
+            Err(error) if leftover::is_wanting(&error) => sleep(LOOK_PAUSE).await,
+            Err(error) => {
+                tracing::error!(%pod, %error, "cannot end a run");
+                return None;
+            }
+            Ok(leftover) => return leftover,
+        }
+    }
+}
+
+/// Refuses to begin where not all runs that live could be spoken to.
+fn check_descriptors(run_dir: &Path, pods: &BTreeSet<Name>) -> Result<(), Failure> {
+    let live = leftover::count_live(run_dir, pods);
+    let most = rustix::process::getrlimit(Resource::Nofile).current;
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let needed = open + live * DESCRIPTORS_OF_RUN + DESCRIPTORS_TO_LOOK;
+    match most {
+        Some(most) if live > 0 && most < needed as u64 => {
+            let what = format!(
+                "take over {live} runs: that needs {needed} open files, and {most} are allowed"
+            );
+            Err(Failure::new(Code::StartFailed, what)
+                .hint("raise the limit (ulimit -n, LimitNOFILE=); the pods go on meanwhile"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn gone(pod: &Name) -> Failure {

@@ -1,0 +1,49 @@
+//! What a program must not do to runs that it finds, however little it can: what it has
+//! no means to look at goes on, and what is no longer wanted ends in order.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::adoption::signal;
+use crate::support::{Port, eventually, message, refused_by};
+use crate::{Machine, host_pid, is_in, parent_of};
+
+/// A program that may have so many descriptors.
+fn port_with_descriptors(machine: &Machine, most: usize) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {most}\nexec \"$@\"");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_tank"), "port"]);
+    command.args(machine.args());
+    command
+}
+
+#[test]
+fn runs_that_there_are_few_descriptors_to_look_at_with_are_all_taken_over() {
+    let Some(machine) = Machine::new("few descriptors") else { return };
+    let mut port = machine.port();
+    let pods: Vec<String> = (0..12).map(|number| format!("p{number}")).collect();
+    for pod in &pods {
+        port.ok("apply", &machine.pod(pod, "sleep 1000", ""));
+    }
+    port.ok("sync", "nil");
+    let before: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
+    let has = fs::read_dir(format!("/proc/{}/fd", port.pid())).expect("it lives").count();
+    // What is frozen is looked at for seconds, all at the same time.
+    let shims: Vec<i32> = before.iter().map(|pid| parent_of(*pid)).collect();
+    shims.iter().for_each(|shim| signal(*shim, Signal::STOP));
+    port.kill();
+
+    // Fewer than the runs alone take: none is begun with.
+    let (code, error) = refused_by(&mut port_with_descriptors(&machine, has - 4));
+    assert_eq!(code, 4);
+    assert!(message(&error).contains("take over 12 runs"), "{error}");
+
+    // As many as they take, and a few to work with.
+    let mut port = Port::start_by(&mut port_with_descriptors(&machine, has + 6));
+    shims.iter().for_each(|shim| signal(*shim, Signal::CONT));
+    eventually("all are taken over", || pods.iter().all(|pod| is_in(&mut port, pod, "running")));
+    let after: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
+    assert_eq!(after, before);
+}
