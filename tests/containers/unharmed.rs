@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::adoption::signal;
 use crate::support::{Port, eventually, message, refused_by};
-use crate::{Machine, host_pid, is_in, parent_of};
+use crate::{Machine, host_pid, is_in, parent_of, status};
 
 /// A program that may have so many descriptors.
 fn port_with_descriptors(machine: &Machine, most: usize) -> Command {
@@ -46,4 +46,37 @@ fn runs_that_there_are_few_descriptors_to_look_at_with_are_all_taken_over() {
     eventually("all are taken over", || pods.iter().all(|pod| is_in(&mut port, pod, "running")));
     let after: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_launch_that_was_taken_over_and_is_no_longer_wanted_ends_in_order() {
+    let Some(machine) = Machine::new("taken over and deleted") else { return };
+    let mut port = machine.port();
+    let says = machine.dir.path().join("says");
+    fs::create_dir(&says).expect("ours");
+    let init = "trap 'echo > /says/goodbye; exit 1' TERM; echo > /says/hello; sleep 1000 & wait";
+    let container = |name: &str, script: &str| {
+        format!(
+            "[#{{name => <<\"{name}\">>, image => {{rootfs, <<\"{}\">>}},
+               mounts => [#{{volume => <<\"says\">>, path => <<\"/says\">>}}],
+               command => [<<\"/bin/sh\">>, <<\"-c\">>, <<\"{script}\">>]}}]",
+            machine.rootfs
+        )
+    };
+    let pod = format!(
+        "#{{name => <<\"web\">>, init_containers => {}, containers => {},
+           volumes => [#{{name => <<\"says\">>, source => {{host, <<\"{}\">>}}}}]}}",
+        container("i", init),
+        container("c", "sleep 1000"),
+        says.display()
+    );
+    port.ok("apply", &pod);
+    eventually("the init container runs", || says.join("hello").exists());
+    port.kill();
+    let mut port = machine.port();
+    assert!(is_in(&mut port, "web", "starting"), "{}", status(&mut port, "web"));
+    port.ok("delete", "<<\"web\">>");
+    port.ok("sync", "nil");
+    eventually("it is gone", || status(&mut port, "web").is_nil());
+    assert!(says.join("goodbye").exists(), "it was asked to end");
 }

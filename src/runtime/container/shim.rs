@@ -66,7 +66,8 @@ impl Shim {
         // The listener's pid is known to the kernel, whatever the shim says.
         let pid = control.peer_cred()?.pid().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the shim is in a foreign pid namespace"))?;
-        Self::new(control, pid, true)
+        // Whoever has started it did so to launch something.
+        Ok(Self { has_been_asked: true, ..Self::new(control, pid, true)? })
     }
 
     fn new(control: UnixStream, pid: Pid, is_known: bool) -> io::Result<Self> {
@@ -87,7 +88,7 @@ impl Shim {
         self.control.write_all_buf(&mut self.unsent).await
     }
 
-    /// Whether a launch was asked for on this connection.
+    /// Whether a launch was asked for, here or by whoever has started it.
     pub(super) fn has_been_asked(&self) -> bool {
         self.has_been_asked
     }
