@@ -80,3 +80,28 @@ fn a_launch_that_was_taken_over_and_is_no_longer_wanted_ends_in_order() {
     eventually("it is gone", || status(&mut port, "web").is_nil());
     assert!(says.join("goodbye").exists(), "it was asked to end");
 }
+
+#[test]
+fn a_run_that_begins_while_the_last_ones_record_goes_is_left_alone() {
+    let Some(machine) = Machine::new("begun while forgotten") else { return };
+    let machine = machine.with(&["--interval-ms", "20"]);
+    let mut port = machine.port();
+    let pods: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
+    let once = |pod: &str| machine.pod(pod, "exit 3", "").replacen("#{", "#{restart => never, ", 1);
+    for pod in &pods {
+        port.ok("apply", &once(pod));
+        // The moment that it is over.
+        while !is_in(&mut port, pod, "terminal") {}
+        port.ask("apply", &machine.pod(pod, "sleep 1000", ""));
+    }
+    port.ok("sync", "nil");
+    let pids: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
+    // A run that another connection is made to is given up after five seconds.
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(6) {
+        // Each looks at what is nobody's.
+        port.ok("sync", "nil");
+    }
+    let after: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
+    assert_eq!(after, pids);
+}

@@ -93,6 +93,8 @@ pub(super) async fn started(context: Context, order: StartOrder, mut orders: Ord
     let mut record = context.record_of(order.origin);
     // Whoever looks at what an earlier run has left has done so by then.
     let turn = context.directories.turn(&context.pod).await;
+    // Whoever has removed what was on record of the last run has forgotten this one, too.
+    context.directories.know(&context.pod);
     match context.launch(&record, &mut orders).await {
         Ok((shim, launch)) => {
             drop(turn);
