@@ -7,6 +7,8 @@ mod adoption;
 mod ends;
 #[path = "containers/first_process.rs"]
 mod first_process;
+#[path = "containers/foreign.rs"]
+mod foreign;
 #[path = "containers/foresight.rs"]
 mod foresight;
 #[path = "containers/independence.rs"]

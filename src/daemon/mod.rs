@@ -99,12 +99,16 @@ pub struct Daemon {
 struct Look {
     action: ActionId,
     desired: Option<DesiredChange>,
-    found: Found,
+    /// None when it could not be seen what runs.
+    found: Option<Found>,
 }
 
 /// How long a client that has hung up is waited for: for what it has asked to
 /// settle, and for it to read the answers.
 const LEAVE_MS: u64 = 5_000;
+
+/// Between two looks at what runs, when the first could not see it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often to look whether a client that has hung up still listens. The end of
 /// its other pipe is no event while there is nothing to write.
@@ -462,12 +466,30 @@ impl Daemon {
         let (look, looks) = (runtime.look(), self.looks.clone());
         tokio::task::spawn_local(async move {
             // Nobody listens when the loop ends.
-            let _ = looks.send(Look { action, desired, found: look.await });
+            let found = look.await;
+            let _ = looks.send(Look { action, desired, found });
+        });
+    }
+
+    fn look_again(&self, action: ActionId, desired: Option<DesiredChange>) {
+        let news = self.looks.clone();
+        let Runtime::Container(runtime) = &self.runtime else { return };
+        let look = runtime.look();
+        tokio::task::spawn_local(async move {
+            sleep(LOOK_AGAIN).await;
+            let found = look.await;
+            let _ = news.send(Look { action, desired, found });
         });
     }
 
     fn take_look(&mut self, Look { action, desired, found }: Look) {
-        let Found { leftovers, logs } = found;
+        let Some(Found { leftovers, logs }) = found else {
+            // What begins before it is known what runs could run twice.
+            return match self.core.is_ready() {
+                true => self.observed(action, desired),
+                false => self.look_again(action, desired),
+            };
+        };
         if let Runtime::Container(runtime) = &mut self.runtime {
             runtime.note(leftovers);
         }

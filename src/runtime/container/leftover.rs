@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::protocol::{CONTAINERS_DIR, FromShim, Hello, State};
+use tank_shim::record::EXIT_FILE;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -343,8 +344,9 @@ async fn ended(
 ) -> io::Result<ObservedRun> {
     let dir = take_lock(path).await?;
     let (ended, started_at) = end_of(surroundings, pod, path, record)?;
+    keep_as_end(path, record.incarnation, &ended)?;
     sweep(surroundings, pod, path, dir).await?;
-    run_record::remove_others(path)?;
+    remove_others(path).await?;
     let is_of_this_boot = record.boot_id == surroundings.boot_id;
     let mut origin = Arc::clone(&record.origin);
     if !is_of_this_boot {
@@ -436,7 +438,7 @@ pub(super) async fn make_way(surroundings: &Surroundings, pod: &Name) -> io::Res
     }
     let dir = take_lock(&path).await?;
     sweep(surroundings, pod, &path, dir).await?;
-    run_record::remove_others(&path)
+    remove_others(&path).await
 }
 
 /// The same of a run that is over. How it ended is on record, too, if its shim has not
@@ -459,8 +461,27 @@ pub(super) async fn settle(
             tracing::warn!(%pod, %error, "the end of a run cannot be put on record");
         }
     }
+    keep_as_end(&path, record.incarnation, ended)?;
     sweep(surroundings, pod, &path, dir).await?;
-    run_record::remove_others(&path)
+    remove_others(&path).await
+}
+
+/// A failure that a shim has put on record says of no run that it is of that one: it must
+/// not be found beside what the next one is made from.
+fn keep_as_end(path: &Path, incarnation: Incarnation, ended: &Ended) -> io::Result<()> {
+    if let Ok(Some(FromShim::Failed(_))) = tank_shim::record::read(path) {
+        run_record::write_end(path, incarnation, ended)?;
+        fs::remove_file(path.join(EXIT_FILE))?;
+    }
+    Ok(())
+}
+
+/// Off the loop's thread: of a shim that was killed, all that its containers have written
+/// is there.
+async fn remove_others(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    let removed = spawn_blocking(move || run_record::remove_others(&path)).await;
+    removed.map_err(io::Error::other)?
 }
 
 /// Removes what a run has outside of its directory, and what in it only the shim's user

@@ -157,18 +157,23 @@ impl ContainerRuntime {
     /// Looks for runs that nobody here has begun, all at the same time: what is stuck is
     /// waited for once. What can be neither spoken to nor removed is logged and left: it
     /// keeps its own pod from starting, and no other.
-    pub fn look(&self) -> impl Future<Output = Found> + use<> {
+    ///
+    /// Says nothing when the directory of runs could not be read: it is not known then that
+    /// nothing runs.
+    pub fn look(&self) -> impl Future<Output = Option<Found>> + use<> {
         let surroundings = Rc::clone(&self.surroundings);
-        let directories = Rc::clone(&self.directories);
+        let (directories, ranges) = (Rc::clone(&self.directories), Rc::clone(&self.ranges));
         async move {
             let (run_dir, data_dir) = (surroundings.run_dir.clone(), surroundings.data_dir.clone());
             let cgroups = surroundings.cgroups.clone();
             let look = spawn_blocking(move || leftover::look(&run_dir, &data_dir, &cgroups));
-            let traces = look.await;
-            let traces = traces.expect("a look does not panic").unwrap_or_else(|failure| {
-                tracing::warn!("{failure}");
-                leftover::Traces::default()
-            });
+            let traces = match look.await.expect("a look does not panic") {
+                Ok(traces) => traces,
+                Err(failure) => {
+                    tracing::warn!("{failure}");
+                    return None;
+                }
+            };
             let unknown = traces.pods.into_iter().filter(|pod| !directories.is_known(pod));
             let mut looks: JoinSet<_> = unknown
                 .map(|pod| look_at(Rc::clone(&surroundings), Rc::clone(&directories), pod))
@@ -178,9 +183,14 @@ impl ContainerRuntime {
                 });
             let mut leftovers = Vec::new();
             while let Some(looked) = looks.join_next().await {
-                leftovers.extend(looked.expect("a look does not panic"));
+                match looked.expect("a look does not panic") {
+                    Looked::Run(leftover) => leftovers.push(*leftover),
+                    // Nothing is left that its users could be.
+                    Looked::Gone(pod) => ranges.release(&pod),
+                    Looked::Unknown => {}
+                }
             }
-            Found { leftovers, logs: traces.logs }
+            Some(Found { leftovers, logs: traces.logs })
         }
     }
 
@@ -397,15 +407,25 @@ impl ContainerRuntime {
     }
 }
 
+/// What a look at one pod has found.
+enum Looked {
+    /// A run that lives or is on record.
+    Run(Box<Leftover>),
+    /// Nothing is left of this one any more.
+    Gone(Name),
+    /// One that is known by now, or that cannot be looked at.
+    Unknown,
+}
+
 /// Looks at what one pod has left, unless somebody here begins a run of it meanwhile.
 async fn look_at(
     surroundings: Rc<Surroundings>,
     directories: Rc<Directories>,
     pod: Name,
-) -> Option<Leftover> {
+) -> Looked {
     let _turn = directories.turn(&pod).await;
     if directories.is_known(&pod) {
-        return None;
+        return Looked::Unknown;
     }
     loop {
         match leftover::look_at(&surroundings, &pod).await {
@@ -413,9 +433,10 @@ async fn look_at(
             Err(error) if leftover::is_wanting(&error) => sleep(LOOK_PAUSE).await,
             Err(error) => {
                 tracing::error!(%pod, %error, "cannot end a run");
-                return None;
+                return Looked::Unknown;
             }
-            Ok(leftover) => return leftover,
+            Ok(Some(leftover)) => return Looked::Run(Box::new(leftover)),
+            Ok(None) => return Looked::Gone(pod),
         }
     }
 }

@@ -37,7 +37,7 @@ use super::leftover::Live;
 use super::run_record::{self, RunRecord};
 use super::shim::Shim;
 use super::users::Ranges;
-use super::{Directories, Surroundings, end, launch, leftover, run_dir, volumes};
+use super::{Directories, LOOK_PAUSE, Surroundings, end, launch, leftover, run_dir, volumes};
 
 /// How long a shim may take for what needs no patience (a kill, its own end)
 /// before it is taken for stuck and killed.
@@ -250,7 +250,7 @@ impl Context {
 
     /// Removes what is left of a run whose shim is dead, and reports its end.
     async fn bury(self, record: Option<RunRecord>, exited: Option<ExitRecord>, asked: Asked) {
-        let ended = self.end(record.as_ref(), exited);
+        let ended = self.end(record.as_ref(), exited).await;
         let turn = self.directories.turn(&self.pod).await;
         match (&record, asked.stop) {
             (Some(record), None) => self.settle(record, &ended).await,
@@ -272,15 +272,26 @@ impl Context {
     }
 
     /// How it ended: by the shim's word, or what it has put on record.
-    fn end(&self, record: Option<&RunRecord>, exited: Option<ExitRecord>) -> Ended {
-        let exited = exited.or_else(|| match tank_shim::record::read(&self.dir()) {
-            Ok(Some(FromShim::Exited(exited))) => Some(exited),
-            _ => None,
-        });
+    async fn end(&self, record: Option<&RunRecord>, exited: Option<ExitRecord>) -> Ended {
+        let exited = match exited {
+            Some(exited) => Some(exited),
+            None => self.recorded_exit().await,
+        };
         let is_own = |exited: &ExitRecord| exited.incarnation == self.incarnation.0;
         match exited.filter(|exited| record.is_none() || is_own(exited)) {
             Some(exited) => end::of_record(&self.pod, exited).0,
             None => Ended::new(end::killed(&self.pod), clock::now()),
+        }
+    }
+
+    async fn recorded_exit(&self) -> Option<ExitRecord> {
+        loop {
+            match tank_shim::record::read(&self.dir()) {
+                Ok(Some(FromShim::Exited(exited))) => return Some(exited),
+                // It says nothing of the run that there is no descriptor to read with.
+                Err(error) if leftover::is_wanting(&error) => sleep(LOOK_PAUSE).await,
+                _ => return None,
+            }
         }
     }
 }

@@ -176,12 +176,13 @@ impl Shim {
 }
 
 /// The versions of a greeting that cannot be read, which has their numbers whatever
-/// else it has, when this program speaks none of them.
+/// else it has.
 fn foreign_greeting(term: &Term<'_>) -> Option<String> {
     let [tag, hello] = term.as_tuple()? else { return None };
     let number = |key: &str| hello.get(key).and_then(Term::as_u64);
     let newest = number("protocol").filter(|_| tag.is_atom("hello"))?;
-    foreign_versions(newest, number("protocol_min").unwrap_or(newest))
+    let versions = foreign_versions(newest, number("protocol_min").unwrap_or(newest));
+    Some(versions.unwrap_or_else(|| format!("{newest}, in words that are not known")))
 }
 
 /// These versions in words, when this program speaks none of them.
@@ -236,8 +237,10 @@ mod tests {
     #[test]
     fn versions_meet_where_they_overlap() {
         let foreign = |hello: &str| foreign_greeting(&text::parse(hello).unwrap());
-        assert_eq!(foreign("{hello, #{protocol => 1, pid => 2, state => idle}}"), None);
-        assert_eq!(foreign("{hello, #{protocol => 9, protocol_min => 1}}"), None);
+        assert_eq!(foreign_versions(1, 1), None);
+        assert_eq!(foreign_versions(9, 1), None);
+        let unknown = foreign("{hello, #{protocol => 9, protocol_min => 1, state => new}}");
+        assert_eq!(unknown.as_deref(), Some("9, in words that are not known"));
         assert_eq!(foreign("{hello, #{protocol => 9}}").as_deref(), Some("9"));
         let newer = foreign("{hello, #{protocol => 9, protocol_min => 2, state => {new, nil}}}");
         assert_eq!(newer.as_deref(), Some("2 to 9"));
