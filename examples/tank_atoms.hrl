@@ -26,8 +26,8 @@
      code, message, where, hint, pod, container, field, step, errno, option, offset,
      malformed_frame, frame_too_large, protocol_mismatch, handshake_required, unknown_op, bad_args,
      invalid_spec, unsupported, not_found, exists, store_failed, store_corrupt, locked,
-     not_permitted, start_failed, image_unavailable, runtime_failed, lost, shutting_down, busy,
-     bad_option, timeout, internal,
+     not_permitted, start_failed, stop_failed, image_unavailable, runtime_failed, lost,
+     shutting_down, busy, bad_option, timeout, internal,
      %% Reasons
      unknown_keys, invalid_name, not_allowed, duplicate, no_containers, unknown_volume_refs,
      invalid_image, rootfs_path_not_absolute, invalid_env, invalid_user, invalid_working_dir,

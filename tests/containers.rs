@@ -22,6 +22,8 @@ mod pods;
 mod support;
 #[path = "containers/unharmed.rs"]
 mod unharmed;
+#[path = "containers/unkillable.rs"]
+mod unkillable;
 #[path = "containers/users.rs"]
 mod users;
 #[path = "containers/volumes.rs"]

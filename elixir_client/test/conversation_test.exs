@@ -2,6 +2,7 @@ defmodule Tank.ConversationTest do
   # The client's side of the protocol, against a program that says what the test wants.
   use ExUnit.Case, async: true
 
+  import ExUnit.CaptureLog
   import Tank.Wait
 
   alias Tank.{Error, FakeProgram, Reconciler}
@@ -468,5 +469,24 @@ defmodule Tank.ConversationTest do
       assert File.exists?(ended)
       assert {3, :shutdown, %{pods: pods}} == List.last(FakeProgram.heard(fake))
     end
+  end
+
+  test "an orderly stop that not every pod follows says which does not" do
+    fake = FakeProgram.ready!()
+    last = %{fake | says: fake.says <> ".last"}
+    error = %{code: :stop_failed, message: "it lives on", where: %{pod: "web"}, hint: nil}
+    FakeProgram.say(last, {3, {:error, error}})
+
+    FakeProgram.script!(fake.binary, """
+    exec 3<&0
+    cat #{fake.says}
+    cat <&3 >#{fake.hears} &
+    until grep -q shutdown #{fake.hears} 2>/dev/null; do sleep 0.01; done
+    cat #{last.says}
+    """)
+
+    start!(fake, child: [])
+    log = capture_log(fn -> stop_supervised!(Reconciler) end)
+    assert log =~ "not every pod was stopped: stop_failed: it lives on (pod web)"
   end
 end

@@ -35,6 +35,8 @@ pub enum Code {
     NotPermitted,
     /// A pod could not be started; `where` names step and object.
     StartFailed,
+    /// A run could not be ended; it is tried again.
+    StopFailed,
     /// An image could not be downloaded.
     ImageUnavailable,
     /// An injected runtime failed.
@@ -55,7 +57,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedFrame,
         Self::FrameTooLarge,
         Self::ProtocolMismatch,
@@ -71,6 +73,7 @@ impl Code {
         Self::Locked,
         Self::NotPermitted,
         Self::StartFailed,
+        Self::StopFailed,
         Self::ImageUnavailable,
         Self::RuntimeFailed,
         Self::Lost,
@@ -106,6 +109,7 @@ impl Code {
             Self::Locked => "locked",
             Self::NotPermitted => "not_permitted",
             Self::StartFailed => "start_failed",
+            Self::StopFailed => "stop_failed",
             Self::ImageUnavailable => "image_unavailable",
             Self::RuntimeFailed => "runtime_failed",
             Self::Lost => "lost",

@@ -28,6 +28,7 @@ defmodule Tank.Error do
   | `:locked` | another port program holds the data directory |
   | `:not_permitted` | the operating system refuses for want of privilege |
   | `:start_failed` | a pod could not be started |
+  | `:stop_failed` | a pod could not be stopped; it is tried again |
   | `:image_unavailable` | an image could not be downloaded |
   | `:runtime_failed` | an injected runtime failed |
   | `:lost` | a run vanished without an exit status |

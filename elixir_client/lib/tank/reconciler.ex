@@ -393,7 +393,12 @@ defmodule Tank.Reconciler do
   end
 
   defp handle_reply(:kill, _result, state), do: state
-  defp handle_reply(:shutdown, _result, state), do: state
+  defp handle_reply(:shutdown, {:ok, nil}, state), do: state
+
+  defp handle_reply(:shutdown, {:error, error}, state) do
+    Logger.error("tank: not every pod was stopped: #{Exception.message(error)}")
+    state
+  end
 
   defp handle_reply(tag, result, state) do
     state = %{state | boot: MapSet.delete(state.boot, tag)}

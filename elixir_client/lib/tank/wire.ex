@@ -32,8 +32,8 @@ defmodule Tank.Wire do
             [:offset, :malformed_frame, :frame_too_large, :protocol_mismatch] ++
             [:handshake_required, :unknown_op, :bad_args, :invalid_spec, :unsupported] ++
             [:not_found, :exists, :store_failed, :store_corrupt, :locked, :not_permitted] ++
-            [:start_failed, :image_unavailable, :runtime_failed, :lost, :timeout] ++
-            [:shutting_down, :busy, :bad_option, :internal]
+            [:start_failed, :stop_failed, :image_unavailable, :runtime_failed, :lost] ++
+            [:timeout, :shutting_down, :busy, :bad_option, :internal]
   @reasons [:unknown_keys, :invalid_name, :not_allowed, :duplicate, :no_containers] ++
              [:unknown_volume_refs, :invalid_image, :rootfs_path_not_absolute, :invalid_env] ++
              [:invalid_user, :invalid_working_dir, :working_dir_not_absolute] ++

@@ -38,7 +38,10 @@ const PROCESS_FILE: &str = "process";
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long what was killed may take to be gone.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a shim may take to remove what only its user can.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks at something that no descriptor announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -494,7 +497,7 @@ async fn sweep(
 ) -> io::Result<()> {
     sweep_cgroups(surroundings, pod).await?;
     if surroundings.is_rootless && path.join(CONTAINERS_DIR).exists() {
-        let swept = timeout(KILL_PATIENCE, sweep_as_root(surroundings, path, dir)).await;
+        let swept = timeout(REMOVE_PATIENCE, sweep_as_root(surroundings, path, dir)).await;
         swept.map_err(|_| io::Error::other("a shim that is to remove it takes too long"))??;
     }
     Ok(())

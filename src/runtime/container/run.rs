@@ -6,8 +6,10 @@
 //! that comes before its end has been acted on; of one that was stopped nothing stays.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::core::event::{
     ActionId, EndCause, Ended, Event, Incarnation, Origin, Outcome, StartError, Started,
 };
-use crate::core::failure::{Failure, Place};
+use crate::core::failure::{Code, Failure, Place};
 use crate::core::spec::{Name, PodSpec, Userns};
 use crate::core::status::Exit;
 use crate::core::time::Millis;
@@ -33,7 +35,7 @@ use crate::os_words::os_words;
 use crate::runtime::{Events, StartOrder};
 
 use super::confinement::Filters;
-use super::leftover::Live;
+use super::leftover::{KILL_PATIENCE, Live};
 use super::run_record::{self, RunRecord};
 use super::shim::Shim;
 use super::users::Ranges;
@@ -44,7 +46,8 @@ use super::{Directories, LOOK_PAUSE, Surroundings, end, launch, leftover, run_di
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two tries to remove what is left of a run, each of which is patient
-/// itself.
+/// itself: of a process that the kernel cannot kill now (in uninterruptible sleep), the
+/// pod has a run for as long as it is there.
 const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the loop asks of a run.
@@ -167,6 +170,8 @@ impl From<Failure> for Unlaunched {
 #[derive(Debug, Default)]
 struct Asked {
     stop: Option<ActionId>,
+    /// Whether nothing is to follow from its end.
+    is_stopped: bool,
     adjust: Option<(ActionId, Arc<Origin>)>,
     is_kill: bool,
     /// When a shim that has not done so is taken for stuck.
@@ -175,6 +180,10 @@ struct Asked {
 }
 
 impl Asked {
+    fn stop(&mut self, action: ActionId) {
+        (self.stop, self.is_stopped) = (Some(action), true);
+    }
+
     /// A shim that is at it may take as long as its containers may.
     fn be_patient(&mut self, dead_by_ms: u64) {
         if !self.is_kill {
@@ -228,39 +237,45 @@ impl Context {
                 }
             }
         };
-        self.await_death(&shim).await;
-        // What the loop asks from here on comes too late.
-        orders.close();
-        while let Ok(order) = orders.try_recv() {
-            match order {
-                Order::Stop(action) => asked.stop = Some(action),
-                Order::Adjust(action, origin) => asked.adjust = Some((action, origin)),
-                _ => {}
+        self.bury(&shim, record.as_ref(), exited, asked, orders).await;
+    }
+
+    /// Removes what is left of a run whose shim has nothing more to say, and reports its
+    /// end: not before there is nothing left, but for a stop, which is told that it has
+    /// failed so far.
+    async fn bury(
+        &self,
+        shim: &Shim,
+        record: Option<&RunRecord>,
+        exited: Option<ExitRecord>,
+        mut asked: Asked,
+        mut orders: Orders,
+    ) {
+        let ended = async {
+            self.await_death(shim).await;
+            self.end(record, exited).await
+        };
+        let ended = self.hear_beside(ended, &mut asked, &mut orders).await;
+        let _turn = self.directories.turn(&self.pod).await;
+        loop {
+            let is_stopped = asked.is_stopped;
+            let removed = async {
+                match record.filter(|_| !is_stopped) {
+                    Some(record) => self.settle(record, &ended).await,
+                    None => self.clear().await,
+                }
+            };
+            match self.hear_beside(removed, &mut asked, &mut orders).await {
+                Ok(()) if is_stopped == asked.is_stopped => break,
+                Ok(()) => {}
+                Err(error) => {
+                    if let Some(action) = asked.stop.take() {
+                        let failed = Outcome::Stopped(Err(self.not_stopped(&error)));
+                        self.send(Event::Finished(action, failed));
+                    }
+                    self.hear_beside(self.wait_after(&error), &mut asked, &mut orders).await;
+                }
             }
-        }
-        self.bury(record, exited, asked).await;
-    }
-
-    async fn await_death(&self, shim: &Shim) {
-        if timeout(PATIENCE, shim.died()).await.is_err() {
-            shim.kill();
-            shim.died().await;
-        }
-    }
-
-    /// Removes what is left of a run whose shim is dead, and reports its end.
-    async fn bury(self, record: Option<RunRecord>, exited: Option<ExitRecord>, asked: Asked) {
-        let ended = self.end(record.as_ref(), exited).await;
-        let turn = self.directories.turn(&self.pod).await;
-        match (&record, asked.stop) {
-            (Some(record), None) => self.settle(record, &ended).await,
-            // Nothing is to follow from it.
-            _ => self.clear().await,
-        }
-        drop(turn);
-        if let Some((action, _)) = asked.adjust {
-            // There is nothing left to change; what follows goes by the new spec.
-            self.send(Event::Finished(action, Outcome::Adjusted(Ok(()))));
         }
         self.send(match asked.stop {
             Some(action) => Event::Finished(action, Outcome::Stopped(Ok(ended.exit))),
@@ -269,6 +284,39 @@ impl Context {
                 Event::RunEnded { pod, incarnation, ended }
             }
         });
+    }
+
+    /// Does something after the run's end, and hears meanwhile what the loop asks of it.
+    async fn hear_beside<T>(
+        &self,
+        work: impl Future<Output = T>,
+        asked: &mut Asked,
+        orders: &mut Orders,
+    ) -> T {
+        // There is nothing left to change; what follows goes by the new spec.
+        let adjusted = |action| self.send(Event::Finished(action, Outcome::Adjusted(Ok(()))));
+        asked.adjust.take().into_iter().for_each(|(action, _)| adjusted(action));
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                Some(order) = orders.recv() => match order {
+                    Order::Stop(action) => asked.stop(action),
+                    Order::Adjust(action, _) => adjusted(action),
+                    Order::Keep(told) => drop(told),
+                    Order::Adopt(_) | Order::SeeThrough | Order::Cancel | Order::Kill => {}
+                },
+                done = &mut work => return done,
+            }
+        }
+    }
+
+    /// A shim that does not die either, whoever takes its directory's lock will find.
+    async fn await_death(&self, shim: &Shim) {
+        if timeout(PATIENCE, shim.died()).await.is_err() {
+            shim.kill();
+            let _ = timeout(KILL_PATIENCE, shim.died()).await;
+        }
     }
 
     /// How it ended: by the shim's word, or what it has put on record.
@@ -339,18 +387,19 @@ impl Context {
             drop(turn);
             return self.leave(action, failure, *shim, orders).await;
         }
-        match cause {
+        let exit = Exit::Failed(failure.clone());
+        let ended = Ended { exit, at: clock::now(), cause };
+        let remove = async || match cause {
             EndCause::Request => self.clear().await,
-            _ => {
-                let exit = Exit::Failed(failure.clone());
-                self.settle(record, &Ended { exit, at: clock::now(), cause }).await;
-            }
-        }
-        drop(turn);
-        // Closed before the outcome is sent: the name is free from then on.
-        orders.close();
-        let error = StartError { failure, is_download: cause == EndCause::Download };
-        self.send(Event::Finished(action, Outcome::Started(Err(error))));
+            _ => self.settle(record, &ended).await,
+        };
+        let report = |_| {
+            // Closed before the outcome is sent: the name is free from then on.
+            orders.close();
+            let error = StartError { failure, is_download: cause == EndCause::Download };
+            self.send(Event::Finished(action, Outcome::Started(Err(error))));
+        };
+        self.insist(turn, remove, report).await;
     }
 
     /// Says that the run is waited for no longer. What becomes of it, the program that
@@ -604,6 +653,11 @@ impl Context {
         let _ = shim.send(&ToShim::OnHangup(self.surroundings.on_hangup)).await;
     }
 
+    fn not_stopped(&self, error: &io::Error) -> Failure {
+        let what = format!("something of its run cannot be ended: {}", os_words(error));
+        Failure::new(Code::StopFailed, what).at(Place::Pod, &self.pod)
+    }
+
     fn failure(&self, step: &str, what: impl Into<String>) -> Failure {
         end::start_failure(&self.pod, step, what)
     }
@@ -661,7 +715,7 @@ impl Context {
     ) {
         let message = match order {
             Order::Stop(action) => {
-                asked.stop = Some(action);
+                asked.stop(action);
                 ToShim::Stop(shim_protocol::Stop { asked_at_ms: clock::now().0 })
             }
             Order::Adjust(action, origin) => {
@@ -737,24 +791,37 @@ impl Context {
         self.send(Event::Finished(action, Outcome::Adjusted(result)));
     }
 
-    /// Removes whatever is left of the run, shim included, and returns only
-    /// when nothing is: a process that the kernel cannot kill now (in
-    /// uninterruptible sleep) is still the pod's live run.
-    async fn clear(&self) {
-        while let Err(error) = leftover::clear(&self.surroundings, &self.pod).await {
-            self.wait_after(&error).await;
-        }
+    /// Removes whatever is left of the run, shim included.
+    async fn clear(&self) -> io::Result<()> {
+        leftover::clear(&self.surroundings, &self.pod).await?;
         self.ranges.release(&self.pod);
         self.directories.forget(&self.pod);
+        Ok(())
     }
 
     /// The same, but for what is on record of it.
-    async fn settle(&self, record: &RunRecord, ended: &Ended) {
-        while let Err(error) = leftover::settle(&self.surroundings, &self.pod, record, ended).await
-        {
-            self.wait_after(&error).await;
-        }
+    async fn settle(&self, record: &RunRecord, ended: &Ended) -> io::Result<()> {
+        leftover::settle(&self.surroundings, &self.pod, record, ended).await?;
         self.ranges.release(&self.pod);
+        Ok(())
+    }
+
+    /// Removes what is left of a run, however often that has to be tried. What has come of
+    /// the first time is reported: nobody is kept waiting for what cannot be removed now, and
+    /// a start, which needs the turn, is all the same.
+    async fn insist(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        mut remove: impl AsyncFnMut() -> io::Result<()>,
+        report: impl FnOnce(Result<(), Failure>),
+    ) {
+        let mut removed = remove().await;
+        report(removed.as_ref().copied().map_err(|error| self.not_stopped(error)));
+        while let Err(error) = removed {
+            self.wait_after(&error).await;
+            removed = remove().await;
+        }
+        drop(turn);
     }
 
     /// Removes what is on record of a run that is over.
@@ -762,26 +829,30 @@ impl Context {
         let _turn = self.directories.turn(&self.pod).await;
         let record = RunRecord::read(&self.dir()).ok().flatten();
         // Another may have begun in its place.
-        if record.is_some_and(|record| record.incarnation == self.incarnation) {
-            self.clear().await;
+        if record.is_some_and(|record| record.incarnation == self.incarnation)
+            && let Err(error) = self.clear().await
+        {
+            tracing::warn!(pod = %self.pod, %error, "the record of a run cannot be removed");
+            // A look will find it.
+            self.directories.forget(&self.pod);
         }
     }
 
     /// The same, for a run that the loop has asked to be stopped.
     pub(super) async fn stop_ended(&self, action: ActionId, exit: Exit) {
         let turn = self.directories.turn(&self.pod).await;
-        self.clear().await;
-        drop(turn);
-        self.send(Event::Finished(action, Outcome::Stopped(Ok(exit))));
+        let report = |removed: Result<(), Failure>| {
+            self.send(Event::Finished(action, Outcome::Stopped(removed.map(|()| exit))));
+        };
+        self.insist(turn, async || self.clear().await, report).await;
     }
 
     /// Removes all that a deleted pod has left but its volumes.
     pub(super) async fn remove(&self, action: ActionId) {
         let turn = self.directories.turn(&self.pod).await;
         run_dir::remove_tree(launch::log_dir(&self.surroundings, &self.pod)).await;
-        self.clear().await;
-        drop(turn);
-        self.send(Event::Finished(action, Outcome::Removed));
+        let report = |_| self.send(Event::Finished(action, Outcome::Removed));
+        self.insist(turn, async || self.clear().await, report).await;
     }
 
     async fn wait_after(&self, error: &io::Error) {
