@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use erlang_term_format::Term;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tank_shim::Program;
 use tank_shim::protocol::OnHangup;
 use tokio::sync::mpsc::unbounded_channel;
@@ -214,6 +215,7 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| system("become a subreaper", &errno.into()))?;
     reaper::begin().map_err(|error| system("watch over children", &error))?;
+    let open_files = raise_open_files();
     let is_rootless = !rustix::process::geteuid().is_root();
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let trees = if is_rootless { trees.delegated(&options.cgroup_parent, &own) } else { trees };
@@ -233,6 +235,7 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
         boot_id: boot_id.trim_end().to_owned(),
         cgroups,
         shim_cgroups,
+        open_files,
         stop_grace_ms: options.stop_grace_ms,
         on_hangup: on_hangup(options.on_disconnect),
         is_rootless,
@@ -241,6 +244,14 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
     runtime.map(Runtime::Container).inspect_err(|_| {
         unused.remove_empty();
     })
+}
+
+/// Raises the soft limit of open files to the hard one, as programs may that do not use
+/// select(2): each run takes two. Returns what it was, for those that may not.
+fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).ok().and(limit.current)
 }
 
 /// The same to shims, who see only that this program is no more.

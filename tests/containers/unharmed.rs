@@ -10,10 +10,15 @@ use crate::adoption::signal;
 use crate::support::{Port, eventually, message, refused_by};
 use crate::{Machine, host_pid, is_in, parent_of, status};
 
-/// A program that may have so many descriptors.
+/// A program that may have so many descriptors, and cannot raise that.
 fn port_with_descriptors(machine: &Machine, most: usize) -> Command {
+    port_after(machine, &format!("ulimit -n {most}"))
+}
+
+/// A program that is started by a shell which says this first.
+fn port_after(machine: &Machine, words: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("ulimit -n {most}\nexec \"$@\"");
+    let script = format!("{words}\nexec \"$@\"");
     command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_tank"), "port"]);
     command.args(machine.args());
     command
@@ -44,6 +49,30 @@ fn runs_that_there_are_few_descriptors_to_look_at_with_are_all_taken_over() {
     let mut port = Port::start_by(&mut port_with_descriptors(&machine, has + 6));
     shims.iter().for_each(|shim| signal(*shim, Signal::CONT));
     eventually("all are taken over", || pods.iter().all(|pod| is_in(&mut port, pod, "running")));
+    let after: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_soft_limit_of_descriptors_is_what_workloads_have_and_not_what_there_is_for_runs() {
+    let Some(machine) = Machine::new("soft limit") else { return };
+    let mut port = Port::start_by(&mut port_after(&machine, "ulimit -Sn 40; ulimit -Hn 1000"));
+    let pods: Vec<String> = (0..24).map(|number| format!("p{number}")).collect();
+    for pod in &pods {
+        port.ok("apply", &machine.pod(pod, "ulimit -Sn; ulimit -Hn; sleep 1000", ""));
+    }
+    eventually("all run", || pods.iter().all(|pod| is_in(&mut port, pod, "running")));
+    eventually("all have said it", || {
+        pods.iter().all(|pod| machine.logged(pod).lines().count() == 2)
+    });
+    for pod in &pods {
+        let logged = machine.logged(pod);
+        let said = logged.lines().filter_map(|line| line.rsplit(' ').next());
+        assert_eq!(said.collect::<Vec<_>>(), ["40", "1000"]);
+    }
+    let before: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
+    port.kill();
+    let mut port = Port::start_by(&mut port_after(&machine, "ulimit -Sn 40; ulimit -Hn 1000"));
     let after: Vec<i32> = pods.iter().map(|pod| host_pid(&mut port, pod)).collect();
     assert_eq!(after, before);
 }

@@ -82,6 +82,9 @@ pub struct Surroundings {
     pub cgroups: cgroup::Cgroups,
     /// Where shims move to.
     pub shim_cgroups: Vec<ShimCgroup>,
+    /// How many files a workload may have open unless its spec says so, where this
+    /// program has raised its own limit.
+    pub open_files: Option<u64>,
     /// Milliseconds between the stop signal and the kill.
     pub stop_grace_ms: u64,
     /// What pods do when this program is no more, however it ends.
@@ -453,7 +456,7 @@ fn check_descriptors(run_dir: &Path, pods: &BTreeSet<Name>) -> Result<(), Failur
                 "take over {live} runs: that needs {needed} open files, and {most} are allowed"
             );
             Err(Failure::new(Code::StartFailed, what)
-                .hint("raise the limit (ulimit -n, LimitNOFILE=); the pods go on meanwhile"))
+                .hint("raise the hard limit (ulimit -Hn, LimitNOFILE=); the pods go on meanwhile"))
         }
         _ => Ok(()),
     }

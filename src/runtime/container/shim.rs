@@ -16,6 +16,7 @@ use tank_shim::frame::{Decoder, encode};
 use tank_shim::protocol::{
     FromShim, Join, PROTOCOL, PROTOCOL_MIN, SOCKET_FILE, ShimCgroup, ToShim,
 };
+use tank_shim::spawn::Birth;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -52,8 +53,10 @@ impl Shim {
     /// shim has greeted, [`Self::kill`] reaches the process that makes it.
     pub(super) fn spawn(around: &Surroundings, dir: &Path, lock: OwnedFd) -> io::Result<Self> {
         let is_born_there = |group: &&ShimCgroup| group.join == Join::Clone;
-        let birth = around.shim_cgroups.iter().find(is_born_there).map(|group| group.path.as_ref());
-        let (control, maker) = tank_shim::spawn::start(around.shim.command(), dir, birth, lock)?;
+        let cgroup = around.shim_cgroups.iter().find(is_born_there);
+        let cgroup = cgroup.map(|group| group.path.clone().into());
+        let birth = Birth { cgroup, open_files: around.open_files };
+        let (control, maker) = tank_shim::spawn::start(around.shim.command(), dir, &birth, lock)?;
         control.set_nonblocking(true)?;
         Self::new(UnixStream::from_std(control)?, Pid::from_child(&maker), false)
     }

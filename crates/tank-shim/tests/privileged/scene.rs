@@ -20,6 +20,7 @@ use tank_shim::protocol::{
     Cgroup, Container, Exit, ExitRecord, Failure, FromShim, Hello, Join, Launch, Launched, Log,
     Network, SOCKET_FILE, Stop, StopPlan, ToShim,
 };
+use tank_shim::spawn::Birth;
 
 /// Longer than anything here takes on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -153,7 +154,7 @@ impl Scene {
         let lock = tank_shim::spawn::lock(&self.run_dir()).unwrap().into();
         let command = Command::new(binary);
         let (control, mut maker) =
-            tank_shim::spawn::start(command, &self.run_dir(), None, lock).unwrap();
+            tank_shim::spawn::start(command, &self.run_dir(), &Birth::default(), lock).unwrap();
         assert!(maker.wait().unwrap().success());
         Shim::greeted(control)
     }
