@@ -51,7 +51,15 @@ defmodule Tank.EndsTest do
     end
   end
 
-  describe "kill -9 of the BEAM and of the port program, as a service manager does" do
+  describe "kill -9 of the BEAM and of the port program" do
+    test "stops them with on_disconnect: :stop, though nobody is left to do it", context do
+      beam = OtherBeam.start!(context, on_disconnect: :stop)
+      System.cmd("kill", ["-9", beam.program_pid, beam.pid])
+      assert_stops_in_order(beam)
+    end
+  end
+
+  describe "a service manager" do
     # Every process of its cgroup in every hierarchy that there is.
     setup context do
       groups = for root <- hierarchies(), do: group!(root)
@@ -59,17 +67,26 @@ defmodule Tank.EndsTest do
       {:ok, Map.merge(context, %{groups: groups, join: join})}
     end
 
-    test "keeps pods, which are in none of its cgroups", context do
+    test "that kills the BEAM's cgroup kills no pod, which is in none of it", context do
       beam = OtherBeam.start!(context, [], context.join)
       assert Enum.all?(context.groups, &(beam.pid in pids(&1)))
       refute Enum.any?(context.groups, &(beam.host_pid in pids(&1)))
       kill_groups(context.groups)
+      System.cmd("kill", ["-9", beam.program_pid], stderr_to_stdout: true)
       assert_untouched(beam)
     end
 
-    test "stops them with on_disconnect: :stop, though nobody is left to do it", context do
+    test "that does so stops them with on_disconnect: :stop", context do
       beam = OtherBeam.start!(context, [on_disconnect: :stop], context.join)
       kill_groups(context.groups)
+      assert_stops_in_order(beam)
+    end
+
+    test "that sends SIGTERM to all of the cgroup ends the tree in order", context do
+      beam = OtherBeam.start!(context, [], context.join)
+      pids = context.groups |> Enum.flat_map(&pids/1) |> Enum.uniq()
+      refute beam.program_pid in pids
+      System.cmd("kill", ["-TERM" | pids])
       assert_stops_in_order(beam)
     end
   end

@@ -224,10 +224,13 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
     cgroups.prepare(&mut shim_cgroups, &own).map_err(|error| system("make cgroups", &error))?;
     if is_rootless {
         cgroups.forget_what_is_kept_back();
+    } else {
+        cgroups.take_refuge(&shim_cgroups);
     }
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let boot_id = boot_id.map_err(|error| system("read the boot's id", &error))?;
-    let unused = cgroups.clone();
+    let home_cgroups = (!is_rootless).then_some(own);
+    let unused = (cgroups.clone(), home_cgroups.clone());
     let surroundings = Surroundings {
         data_dir: options.data_dir.clone(),
         run_dir: options.run_dir.clone(),
@@ -235,6 +238,7 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
         boot_id: boot_id.trim_end().to_owned(),
         cgroups,
         shim_cgroups,
+        home_cgroups,
         open_files,
         stop_grace_ms: options.stop_grace_ms,
         on_hangup: on_hangup(options.on_disconnect),
@@ -242,7 +246,11 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
     };
     let runtime = ContainerRuntime::new(surroundings, events);
     runtime.map(Runtime::Container).inspect_err(|_| {
-        unused.remove_empty();
+        let (cgroups, home) = unused;
+        if let Some(home) = home {
+            cgroups.leave_refuge(&home);
+        }
+        cgroups.remove_empty();
     })
 }
 

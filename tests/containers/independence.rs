@@ -94,9 +94,9 @@ fn started_after(machine: &Machine, script: &str) -> Port {
 /// A program that was started in these.
 fn started_in(machine: &Machine, groups: &[Group]) -> Port {
     let join = |group: &Group| format!("echo $$ > {}/cgroup.procs\n", group.dir.display());
-    let port = started_after(machine, &groups.iter().map(join).collect::<String>());
-    assert!(groups.iter().all(|group| group.has(port.pid())), "the program is in all of them");
-    port
+    let script = groups.iter().map(join).collect::<String>();
+    let is_in_all = |group: &Group| format!("grep -q {} /proc/$$/cgroup || exit 9\n", group.name());
+    started_after(machine, &(script + &groups.iter().map(is_in_all).collect::<String>()))
 }
 
 /// A pod that writes, and its pid.
@@ -116,9 +116,29 @@ fn whoever_kills_the_cgroup_that_the_program_was_started_in_kills_no_pod() {
         let mut port = started_in(&machine, std::slice::from_ref(&group));
         let pid = writing(&machine, &mut port);
         group.kill();
-        assert_eq!(port.wait().code(), None, "{} was killed", group.dir.display());
+        assert_eq!(host_pid(&mut port, "web"), pid, "{} has killed none", group.dir.display());
+        port.kill();
         assert_untouched(&machine, "web", pid);
     }
+}
+
+#[test]
+fn a_program_leaves_the_cgroups_that_it_was_started_in_and_ends_in_them() {
+    let Some(machine) = Machine::new("leave a service's cgroup") else { return };
+    let groups = Group::everywhere();
+    let mut port = started_in(&machine, &groups);
+    port.ok("apply", &machine.pod("web", "sleep 1000", ""));
+    port.ok("sync", "nil");
+    for group in &groups {
+        assert!(group.pids().is_empty(), "it is in {}", group.dir.display());
+    }
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", port.pid())).expect("it lives");
+    let (_, refuge) = own.rsplit_once(":/").expect("a path");
+    let refuge = Path::new("/sys/fs/cgroup/unified").join(refuge.trim_end());
+    assert!(refuge.ends_with("_shims"), "{refuge:?}");
+    port.ok("shutdown", "#{pods => stop}");
+    assert_eq!(port.wait().code(), Some(0));
+    assert!(!refuge.exists(), "{refuge:?} is left");
 }
 
 #[test]
@@ -143,7 +163,7 @@ fn a_pod_is_in_none_of_the_programs_cgroups_from_the_first_of_its_processes_on()
         assert!(!group.has(first), "the container is in {}", group.dir.display());
     }
     groups.iter().for_each(Group::kill);
-    assert_eq!(port.wait().code(), None);
+    port.kill();
     assert_untouched(&machine, "web", first);
 }
 

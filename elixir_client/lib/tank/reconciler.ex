@@ -66,7 +66,9 @@ defmodule Tank.Reconciler do
 
   Stopping the supervisor, and the end of the BEAM by `System.stop/1` or SIGTERM when the tree is
   an application's. A tree that a script or a shell started does not belong to an application: the
-  BEAM ends without stopping it, which is `:on_disconnect`, as is `System.halt/1`.
+  BEAM ends without stopping it, which is `:on_disconnect`, as is `System.halt/1`. A service manager
+  that sends SIGTERM to all of a service meets the BEAM alone, as the port program has left its
+  cgroups. It cannot without root: `KillMode=process` for systemd, or SIGTERM is `:on_disconnect`.
 
   ## When the BEAM or the port program dies
 

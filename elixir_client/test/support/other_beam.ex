@@ -1,25 +1,35 @@
 defmodule Tank.OtherBeam do
   @moduledoc false
 
-  # Another BEAM, which a supervision tree with Tank in it makes into an app, for a
-  # test to end in whatever way.
+  # Another BEAM, with an app that has Tank in its supervision tree, for a test to end in
+  # whatever way.
 
   import Tank.Wait
 
   alias Tank.Acceptance
 
-  defstruct [:port, :pid, :host_pid, :log]
+  defstruct [:port, :pid, :program_pid, :host_pid, :log]
 
   # It writes as long as it lives, and says goodbye when it is asked to end.
   @script "trap 'echo bye; exit 0' TERM; while :; do echo tick; /bin/busybox sleep 0.02 & wait; done"
 
   @app ~S"""
+  defmodule App do
+    use Application
+
+    @impl true
+    def start(:normal, opts),
+      do: Supervisor.start_link([{Tank.Reconciler, opts}], strategy: :one_for_one)
+  end
+
   {opts, pod} = System.argv() |> hd() |> Base.decode64!() |> :erlang.binary_to_term()
-  {:ok, tree} = Supervisor.start_link([{Tank.Reconciler, opts}], strategy: :one_for_one)
+  :ok = :application.load({:application, :app, mod: {App, opts}, applications: [:tank]})
+  {:ok, _started} = Application.ensure_all_started(:app)
   :ok = Tank.apply(pod)
   :ok = Tank.sync()
-  IO.puts("runs #{System.pid()} #{Tank.status("web").host_pid} .")
-  if IO.gets("") == "stop\n", do: Supervisor.stop(tree), else: Process.sleep(:infinity)
+  program_pid = :sys.get_state(Tank.Reconciler).link.os_pid
+  IO.puts("runs #{System.pid()} #{program_pid} #{Tank.status("web").host_pid} .")
+  if IO.gets("") == "stop\n", do: Application.stop(:app), else: Process.sleep(:infinity)
   """
 
   @doc "One that runs a pod that writes; it is started after a shell has done something."
@@ -36,9 +46,10 @@ defmodule Tank.OtherBeam do
         [:binary, :exit_status, args: ["-c", before <> "\nexec \"$@\"", "sh" | elixir]]
       )
 
-    [pid, host_pid] = ready(port, "")
+    [pid, program_pid, host_pid] = ready(port, "")
     log = Path.join(context.dir, "data/logs/web/c.log")
-    beam = %__MODULE__{port: port, pid: pid, host_pid: host_pid, log: log}
+    pids = [pid: pid, program_pid: program_pid, host_pid: host_pid]
+    beam = struct!(__MODULE__, [port: port, log: log] ++ pids)
     # Whatever becomes of the test, nothing is left: the next start stops it in order.
     ExUnit.Callbacks.on_exit(fn -> clean_up(beam, dirs) end)
     eventually("the pod writes", fn -> said?(beam, "tick") end)
@@ -48,9 +59,9 @@ defmodule Tank.OtherBeam do
   defp ebin, do: Application.app_dir(:tank, "ebin")
 
   defp ready(port, said) do
-    case Regex.run(~r/runs (\d+) (\d+) \./, said) do
-      [_all, pid, host_pid] ->
-        [pid, host_pid]
+    case Regex.run(~r/runs (\d+) (\d+) (\d+) \./, said) do
+      [_all | pids] ->
+        pids
 
       nil ->
         receive do

@@ -144,6 +144,18 @@ impl Trees {
         v1.chain(self.v2.iter().map(|(root, _)| root.as_path()))
     }
 
+    /// Those in which whoever has `own` as its `/proc/PID/cgroup` is not in the root, how one
+    /// is joined, and where it is.
+    fn left_by<'a>(&'a self, own: &'a str) -> impl Iterator<Item = (&'a Path, Join, &'a str)> {
+        groups_of(own).filter(|(_, path)| *path != "/").filter_map(|(names, path)| {
+            let (root, join) = match (names, &self.v2) {
+                ("", Some((root, _))) => (root, Join::Clone),
+                (names, _) => (names.split(',').find_map(|name| self.v1.get(name))?, Join::Tasks),
+            };
+            Some((root.as_path(), join, path))
+        })
+    }
+
     fn all_roots(&self) -> impl Iterator<Item = &Path> {
         let v2 = self.v2.iter().map(|(root, _)| root.as_path());
         self.v1.values().map(PathBuf::as_path).chain(v2)
@@ -317,21 +329,33 @@ impl Cgroups {
     /// tree in whose root we are holds nothing that could be killed.
     #[must_use]
     pub fn of_shims(&self, own: &str) -> Vec<ShimCgroup> {
-        let mut groups = BTreeMap::new();
-        for (names, path) in groups_of(own) {
-            if path == "/" {
-                continue;
-            }
-            let (root, join) = match (names, &self.trees.v2) {
-                ("", Some((root, _))) => (Some(root), Join::Clone),
-                (names, _) => (names.split(',').find_map(|n| self.trees.v1.get(n)), Join::Tasks),
-            };
-            if let Some(root) = root {
-                let path = self.path(root, SHIMS).display().to_string();
-                groups.insert(path.clone(), ShimCgroup { path, join });
+        let group = |(root, join, _): (&Path, Join, &str)| {
+            let path = self.path(root, SHIMS).display().to_string();
+            (path.clone(), ShimCgroup { path, join })
+        };
+        let groups: BTreeMap<_, _> = self.trees.left_by(own).map(group).collect();
+        groups.into_values().collect()
+    }
+
+    /// Moves this program where shims move to. A service manager that ends a service sends
+    /// SIGTERM to all of its cgroup at once: what becomes of the pods is the client's to
+    /// say, which is given the same signal, and that it is gone is told by its pipe.
+    pub fn take_refuge(&self, shims: &[ShimCgroup]) {
+        for ShimCgroup { path, join } in shims {
+            if let Err(error) = move_self(Path::new(path), *join) {
+                tracing::warn!(path, %error, "cannot leave the cgroup of who has started this");
             }
         }
-        groups.into_values().collect()
+    }
+
+    /// Moves it back to where it was, so that what is empty can be removed. `own` is as for
+    /// [`Self::of_shims`].
+    pub fn leave_refuge(&self, own: &str) {
+        for (root, join, path) in self.trees.left_by(own) {
+            let home = root.join(path.trim_start_matches('/'));
+            // It may be gone by now.
+            let _ = move_self(&home, join).or_else(|_| move_self(root, join));
+        }
     }
 
     /// Every directory a pod may have, whatever its limits were.
@@ -396,6 +420,18 @@ fn fill_cpuset(root: &Path, group: &Path, own: &str) -> io::Result<()> {
                 fs::write(dir.join(file), fs::read(model.unwrap_or(parent).join(file))?)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Moves all threads of this process. On v1, one by one: a whole process waits for a grace
+/// period of the kernel's.
+fn move_self(dir: &Path, join: Join) -> io::Result<()> {
+    if join == Join::Clone {
+        return fs::write(dir.join("cgroup.procs"), "0");
+    }
+    for thread in fs::read_dir("/proc/self/task")?.flatten() {
+        fs::write(dir.join("tasks"), thread.file_name().as_encoded_bytes())?;
     }
     Ok(())
 }

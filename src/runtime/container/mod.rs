@@ -82,6 +82,9 @@ pub struct Surroundings {
     pub cgroups: cgroup::Cgroups,
     /// Where shims move to.
     pub shim_cgroups: Vec<ShimCgroup>,
+    /// Where this program was before it moved there, too, if it did: what its
+    /// `/proc/self/cgroup` was then.
+    pub home_cgroups: Option<String>,
     /// How many files a workload may have open unless its spec says so, where this
     /// program has raised its own limit.
     pub open_files: Option<u64>,
@@ -350,6 +353,9 @@ impl ContainerRuntime {
     pub async fn close(&mut self) {
         while self.forgetting.join_next().await.is_some() {}
         let has_runs = self.runs.values().any(|run| !run.orders.is_closed());
+        if let Some(home) = self.surroundings.home_cgroups.as_ref().filter(|_| !has_runs) {
+            self.surroundings.cgroups.leave_refuge(home);
+        }
         // A shim that has ended may be in its cgroup for a moment yet.
         for pause in CLOSE_PAUSES_MS.map(Duration::from_millis) {
             if self.surroundings.cgroups.remove_empty() || has_runs {
