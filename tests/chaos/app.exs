@@ -13,10 +13,11 @@ defmodule Chaos.Specs do
   def spec(dir, kind, name, version) do
     %{
       name: name,
-      restart: if(kind == "once", do: :never, else: :always),
+      restart: if(kind in ["once", "oci-once"], do: :never, else: :always),
       containers: for(role <- roles(kind), do: container(dir, kind, name, role, version)),
       volumes: [%{name: "journal", source: {:host, Path.join(dir, "journal")}}],
-      userns: if(kind == "paired", do: :auto, else: :host)
+      userns: if(kind == "paired", do: :auto, else: :host),
+      oci_runtime: if(String.starts_with?(kind, "oci"), do: "crun")
     }
   end
 
@@ -30,6 +31,8 @@ defmodule Chaos.Specs do
       command: ["/bin/workload", kind, name, role, version],
       mounts: [%{volume: "journal", path: "/journal"}],
       sidecar: role == "side",
+      tty: kind == "terminal",
+      init: kind == "init",
       env: env(kind),
       limits: limits(kind)
     }
@@ -39,7 +42,10 @@ defmodule Chaos.Specs do
   defp env("large"), do: for(n <- 1..10, into: %{}, do: {"V#{n}", String.duplicate("v", 100_000)})
   defp env(_kind), do: %{}
 
-  defp limits(kind) when kind in ["forking", "logging"], do: %{pids: 60, memory: 64 * 1024 * 1024}
+  defp limits(kind) when kind in ["forking", "logging", "init", "oci"] do
+    %{pids: 60, memory: 64 * 1024 * 1024}
+  end
+
   defp limits(_kind), do: %{}
 end
 

@@ -88,6 +88,7 @@ impl Audit<'_> {
         self.check_namespaces(&mut found);
         self.check_directories(&mut found);
         self.check_descriptors(&mut found);
+        self.check_shims(&mut found);
         self.check_complaints(&mut found);
         found
     }
@@ -104,7 +105,7 @@ impl Audit<'_> {
         found
     }
 
-    /// The first process of each container, by pod.
+    /// The first process of each container, by pod, and the init where it has one.
     pub(crate) fn first_processes(&self) -> BTreeMap<String, BTreeMap<String, Identity>> {
         let mut found: BTreeMap<String, BTreeMap<String, Identity>> = BTreeMap::new();
         for (process, workload) in self.processes.workloads() {
@@ -112,6 +113,9 @@ impl Audit<'_> {
                 let pod = found.entry(workload.pod).or_default();
                 pod.insert(workload.container, process.identity);
             }
+        }
+        for (init, pod) in self.processes.inits() {
+            found.entry(pod).or_default().insert("init".to_owned(), init.identity);
         }
         found
     }
@@ -134,9 +138,10 @@ impl Audit<'_> {
 
     fn must(&self, pod: &Pod) -> Must {
         match (pod.desired(), pod.kind) {
-            (None, _) | (_, Kind::Once) => Must::BeGone,
-            (Some(_), Kind::Crashing) => Must::RunOrWait,
-            (Some(_), _) => Must::Run,
+            (None, _) => Must::BeGone,
+            (_, kind) if kind.is_once() => Must::BeGone,
+            (_, kind) if kind.is_crashing() => Must::RunOrWait,
+            _ => Must::Run,
         }
     }
 
@@ -172,8 +177,14 @@ impl Audit<'_> {
         if !is_right {
             found.push(format!("{name} has {shims} shims"));
         }
-        let now: BTreeMap<String, Identity> =
-            first.iter().map(|(process, it)| (it.container.clone(), process.identity)).collect();
+        let parents = first.iter().filter(|_| pod.kind == Kind::Init);
+        let parents: Vec<i32> = parents.map(|(process, _)| process.parent).collect();
+        let inits = self.processes.inits().filter(|(_, of)| of == name);
+        let inits: Vec<i32> = inits.map(|(init, _)| init.identity.pid).collect();
+        if inits != parents {
+            found.push(format!("{name} has the inits {inits:?}, not {parents:?}"));
+        }
+        let now = self.first_processes().remove(name).unwrap_or_default();
         let then = &pod.processes;
         if !pod.is_touched && pod.kind.lasts() && now != *then {
             found.push(format!("{name} was not touched, and is {now:?} where it was {then:?}"));
@@ -191,7 +202,7 @@ impl Audit<'_> {
         let is_right = match (self.must(pod), status.status.as_str()) {
             (Must::Run, "running") => self.processes.0.contains_key(&status.host_pid),
             (Must::RunOrWait, _) => true,
-            (Must::BeGone, "terminal") => pod.kind == Kind::Once,
+            (Must::BeGone, "terminal") => pod.kind.is_once(),
             _ => false,
         };
         if !is_right {
@@ -213,7 +224,7 @@ impl Audit<'_> {
             found.push(format!("{name} has run {version}, which was refused"));
         }
         match (pod.kind, pod.desired()) {
-            (Kind::Once, desired) => {
+            (kind, desired) if kind.is_once() => {
                 for (version, times) in starts.iter().filter(|(_, times)| **times > 1) {
                     found.push(format!("{name} has run {version} {times} times"));
                 }
@@ -224,7 +235,7 @@ impl Audit<'_> {
                     found.push(format!("{name} has never run {desired:?}: {status:?}"));
                 }
             }
-            (Kind::Crashing, Some(version)) => {
+            (kind, Some(version)) if kind.is_crashing() => {
                 let goes_on = |told: &Told| told.version == version && told.at_ns > quiet_from_ns;
                 if !told.iter().any(goes_on) {
                     found.push(format!("{name} has not been started again"));
@@ -280,7 +291,12 @@ impl Audit<'_> {
         let pid = process.identity.pid;
         let is_of = |ancestor| pid == ancestor || self.processes.is_below(process, ancestor);
         // The shell that reaps is the first.
-        pid == 1 || pid == own_pid() || process.is_shim() || self.beam.is_some_and(is_of)
+        pid == 1
+            || pid == own_pid()
+            || process.is_shim()
+            // Of which pod it may be was looked at with the pod.
+            || self.processes.inits().any(|(init, _)| init.identity == process.identity)
+            || self.beam.is_some_and(is_of)
     }
 
     fn check_cgroups(&self, found: &mut Vec<String>) {
@@ -309,20 +325,24 @@ impl Audit<'_> {
         }
         let [net, mnt] = ["net", "mnt"].map(|kind| kernel::namespace(own, kind));
         let mut pods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let inits = self.processes.inits().map(|(init, pod)| (init.identity, pod));
+        let inits: BTreeMap<Identity, String> = inits.collect();
         for process in self.processes.live() {
             let pid = process.identity.pid;
-            let workload = process.workload();
+            let workload = process.workload().map(|workload| workload.pod);
+            let pod = workload.or_else(|| inits.get(&process.identity).cloned());
             let in_network =
                 kernel::namespace(pid, "net").filter(|found| Some(found) != net.as_ref());
             let in_mounts =
                 kernel::namespace(pid, "mnt").filter(|found| Some(found) != mnt.as_ref());
-            match &workload {
-                Some(workload) => {
+            match &pod {
+                Some(pod) => {
                     if let Some(network) = in_network {
-                        pods.entry(network).or_default().insert(workload.pod.clone());
+                        pods.entry(network).or_default().insert(pod.clone());
                     }
                     if in_mounts.is_some() && self.processes.is_first(process) {
-                        self.check_mounts(pid, &workload.pod, found);
+                        self.check_mounts(pid, pod, found);
+                        self.check_terminals(pid, pod, found);
                     }
                 }
                 None if !process.is_shim() && (in_network.is_some() || in_mounts.is_some()) => {
@@ -347,6 +367,17 @@ impl Audit<'_> {
         }
     }
 
+    /// A container has as many terminals as it has asked for.
+    fn check_terminals(&self, pid: i32, name: &str, found: &mut Vec<String>) {
+        let is_terminal = |pod: &Pod| pod.kind == Kind::Terminal;
+        let has_one = self.model.pods.get(name).is_some_and(is_terminal);
+        let mut terminals = kernel::entries(Path::new(&format!("/proc/{pid}/root/dev/pts")));
+        terminals.remove("ptmx");
+        if !terminals.iter().eq(has_one.then_some("0")) {
+            found.push(format!("{name} has the terminals {terminals:?}"));
+        }
+    }
+
     fn check_directories(&self, found: &mut Vec<String>) {
         for name in kernel::entries(&self.dir("run/pods")) {
             if !self.may_have_traces(&name) {
@@ -357,6 +388,17 @@ impl Audit<'_> {
             let dir = self.dir("run/pods").join(name);
             if self.must(pod) == Must::Run && !dir.exists() {
                 found.push(format!("{name} has no run directory"));
+            }
+            for container in pod.kind.containers() {
+                let states = kernel::entries(&dir.join("containers").join(container).join("state"));
+                let is_there = match self.must(pod) {
+                    Must::Run => pod.kind.is_oci(),
+                    Must::RunOrWait => pod.kind.is_oci() && !states.is_empty(),
+                    Must::BeGone => false,
+                };
+                if !states.iter().eq(is_there.then_some(container)) {
+                    found.push(format!("{name} has in its runtime's state {states:?}"));
+                }
             }
         }
         for name in kernel::entries(&self.dir("data/logs")) {
@@ -395,6 +437,38 @@ impl Audit<'_> {
             more.retain(|descriptor| descriptor != kind);
         }
         found.extend(more.iter().map(|other| format!("the port program has {other} open")));
+    }
+
+    /// A shim has of each container its process, its log and its output, and nothing
+    /// of those who have once taken it over.
+    fn check_shims(&self, found: &mut Vec<String>) {
+        for (shim, name) in self.processes.shims() {
+            let Some(pod) = self.model.pods.get(&name) else { continue };
+            if self.must(pod) != Must::Run {
+                continue;
+            }
+            let mut expected = vec!["/dev/null".to_owned(); 2];
+            // The lock; its deadline, what it listens on, and whom it talks with.
+            expected.push(self.dir("run/pods").join(&name).display().to_string());
+            expected.extend(["anon_inode:[timerfd]", "socket", "socket"].map(str::to_owned));
+            for container in pod.kind.containers() {
+                let log = self.dir("data/logs").join(&name).join(format!("{container}.log"));
+                let output = match pod.kind {
+                    Kind::Terminal => ["/dev/pts/0", "/dev/pts/ptmx"],
+                    _ => ["pipe", "pipe"],
+                };
+                expected.extend([log.display().to_string(), "anon_inode:[pidfd]".to_owned()]);
+                expected.extend(output.map(str::to_owned));
+            }
+            if pod.kind == Kind::Paired {
+                expected.extend(["ipc", "net", "user", "uts"].map(str::to_owned));
+            }
+            expected.sort();
+            let descriptors = kernel::descriptors(shim.identity.pid);
+            if descriptors != expected {
+                found.push(format!("the shim of {name} has open {descriptors:?}"));
+            }
+        }
     }
 
     fn check_complaints(&self, found: &mut Vec<String>) {

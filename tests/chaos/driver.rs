@@ -18,14 +18,19 @@ use crate::plan::{self, Deed, Victim};
 use crate::random::Random;
 
 /// Pods of each kind at the beginning.
-const PODS: [(Kind, usize); 7] = [
-    (Kind::Quiet, 14),
+const PODS: [(Kind, usize); 12] = [
+    (Kind::Quiet, 2),
     (Kind::Crashing, 8),
     (Kind::Stubborn, 7),
     (Kind::Forking, 6),
     (Kind::Logging, 4),
     (Kind::Once, 6),
     (Kind::Paired, 5),
+    (Kind::Terminal, 3),
+    (Kind::Init, 3),
+    (Kind::Oci, 2),
+    (Kind::OciCrashing, 2),
+    (Kind::OciOnce, 2),
 ];
 /// Pods that there are at all times, and at most.
 const PODS_MIN: usize = 45;
@@ -370,6 +375,12 @@ impl Driver {
 
     fn deed(&mut self, deed: Deed) {
         match deed {
+            // There is one for some hundredths of a second at a time.
+            Deed::Kill(Victim::Runtime, _) | Deed::Freeze(Victim::Runtime, _)
+                if self.may_be_later() && Processes::look().runtimes().next().is_none() =>
+            {
+                self.later(0, Step::Do(deed));
+            }
             Deed::Kill(Victim::Beam, down_ms) => self.kill_beam(down_ms),
             Deed::Kill(victim, _) => self.kill(victim),
             Deed::Freeze(victim, for_ms) => self.freeze(victim, for_ms),
@@ -394,12 +405,17 @@ impl Driver {
             }
             Deed::Restart => self.on_a_pod(|driver, name| {
                 // What is to be done once is not done again but by hand.
-                if driver.model.pod(name).kind != Kind::Once {
+                if !driver.model.pod(name).kind.is_once() {
                     driver.write(name, Write::Restart);
                 }
             }),
             Deed::List => self.list(),
         }
+    }
+
+    /// Whether a deed that has nobody to be done to may still have somebody.
+    fn may_be_later(&self) -> bool {
+        self.round_began.elapsed() < Duration::from_millis(plan::ROUND_MS)
     }
 
     fn kill_beam(&mut self, down_ms: u64) {
@@ -479,9 +495,15 @@ impl Driver {
                 let shims = processes.shims();
                 shims.map(|(process, pod)| (process.identity, Some(pod))).collect()
             }
+            Victim::Runtime => {
+                let runtimes = processes.runtimes();
+                runtimes.map(|(process, pod)| (process.identity, Some(pod))).collect()
+            }
             Victim::Workload => {
                 let all = processes.workloads().filter(|(process, _)| processes.is_first(process));
-                all.map(|(process, workload)| (process.identity, Some(workload.pod))).collect()
+                let all = all.map(|(process, workload)| (process, workload.pod));
+                let all = all.chain(processes.inits());
+                all.map(|(process, pod)| (process.identity, Some(pod))).collect()
             }
         };
         if found.is_empty() { None } else { Some(self.random.pick(&found).clone()) }

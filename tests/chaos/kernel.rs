@@ -9,6 +9,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// What every process of a pod is, by its arguments.
 pub(crate) const WORKLOAD: &str = "/bin/workload";
+/// The pid that a workload has in its container where an init is the first.
+const PID_BELOW_INIT: &str = "2";
 
 /// A process, for as long as the machine is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +57,16 @@ impl Process {
     pub(crate) fn is_shim(&self) -> bool {
         self.name == "tank-shim"
     }
+
+    /// Whether it is an OCI runtime, or about to be what one launches.
+    fn is_runtime(&self) -> bool {
+        self.name == "crun"
+    }
+
+    /// Whether it is Tank's init of a container.
+    pub(crate) fn is_init(&self) -> bool {
+        self.name == "init"
+    }
 }
 
 /// All processes of this pid namespace, which is the test's own.
@@ -79,15 +91,35 @@ impl Processes {
 
     /// The live shims, each with the pod in whose run directory it works.
     pub(crate) fn shims(&self) -> impl Iterator<Item = (&Process, String)> {
-        self.live().filter(|process| process.is_shim()).filter_map(|process| {
-            let dir = fs::read_link(format!("/proc/{}/cwd", process.identity.pid)).ok()?;
-            Some((process, dir.file_name()?.to_str()?.to_owned()))
+        self.live().filter_map(|process| Some((process, shim_of(process)?)))
+    }
+
+    /// The live OCI runtimes, each with the pod whose container it launches.
+    pub(crate) fn runtimes(&self) -> impl Iterator<Item = (&Process, String)> {
+        self.live().filter(|process| process.is_runtime()).filter_map(|process| {
+            let mut parent = self.0.get(&process.parent)?;
+            while parent.is_runtime() {
+                parent = self.0.get(&parent.parent)?;
+            }
+            Some((process, shim_of(parent)?))
         })
     }
 
-    /// Whether a process was launched, and is no child of a workload.
+    /// The live inits, each with the pod whose shim has launched it.
+    pub(crate) fn inits(&self) -> impl Iterator<Item = (&Process, String)> {
+        self.live().filter(|process| process.is_init()).filter_map(|process| {
+            let shim = self.0.get(&process.parent)?;
+            Some((process, shim_of(shim)?))
+        })
+    }
+
+    /// Whether a process was launched, and is no child of a workload, nor was one
+    /// before it became an init's.
     pub(crate) fn is_first(&self, process: &Process) -> bool {
-        self.0.get(&process.parent).is_none_or(|parent| parent.workload().is_none())
+        match self.0.get(&process.parent) {
+            Some(parent) if parent.is_init() => is_below_init(process.identity.pid),
+            parent => parent.is_none_or(|parent| parent.workload().is_none()),
+        }
     }
 
     /// Whether `ancestor` is above a process.
@@ -101,6 +133,22 @@ impl Processes {
         }
         true
     }
+}
+
+/// The pod in whose run directory a process works, if it is a shim. One that launches a
+/// container is below it for a moment.
+fn shim_of(process: &Process) -> Option<String> {
+    let pid = Some(process.identity.pid).filter(|_| process.is_shim())?;
+    let dir = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    let mut parts = dir.iter().skip_while(|part| *part != "pods");
+    Some(parts.nth(1)?.to_str()?.to_owned())
+}
+
+/// Whether it is what an init was made for, and no orphan.
+fn is_below_init(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    pids.split_whitespace().last() == Some(PID_BELOW_INIT)
 }
 
 fn process(pid: i32) -> Option<Process> {
@@ -161,8 +209,11 @@ pub(crate) fn descriptors(pid: i32) -> Vec<String> {
     let links = links.iter().filter_map(|fd| fs::read_link(format!("{dir}/{fd}")).ok());
     let named = links.map(|to| {
         let to = to.display().to_string();
-        let is_numbered = to.starts_with("socket:") || to.starts_with("pipe:");
-        if is_numbered { to.split(':').next().unwrap_or_default().to_owned() } else { to }
+        match to.split_once(":[") {
+            // But of "anon_inode:[pidfd]".
+            Some((kind, number)) if number.starts_with(char::is_numeric) => kind.to_owned(),
+            _ => to,
+        }
     });
     let mut found: Vec<String> = named.collect();
     found.sort();

@@ -2,7 +2,7 @@
 //! seeded driver kills and freezes processes of every kind, fills the disk of the data
 //! directory and changes its mind about what shall run. After each round an auditor
 //! that looks at the kernel alone compares what runs with what must. docs/reliability.md
-//! has the whole; `scripts/chaos` does it for longer. Needs root.
+//! has the whole; `scripts/chaos` does it for longer. Needs root and crun.
 //!
 //! All of it happens in pid and mount namespaces of the test's own, so that whatever is
 //! there is Tank's, and goes with them whatever happens.

@@ -23,12 +23,22 @@ pub(crate) enum Kind {
     Once,
     /// Has a sidecar.
     Paired,
+    /// Has a terminal, and writes to it all the time.
+    Terminal,
+    /// Has Tank's init before it, and makes orphans for it to reap.
+    Init,
+    /// Is launched by an OCI runtime.
+    Oci,
+    /// As `Crashing`, launched by an OCI runtime.
+    OciCrashing,
+    /// As `Once`, launched by an OCI runtime.
+    OciOnce,
     /// Is too large for a full disk.
     Large,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Quiet,
         Self::Crashing,
         Self::Stubborn,
@@ -36,6 +46,11 @@ impl Kind {
         Self::Logging,
         Self::Once,
         Self::Paired,
+        Self::Terminal,
+        Self::Init,
+        Self::Oci,
+        Self::OciCrashing,
+        Self::OciOnce,
         Self::Large,
     ];
 
@@ -48,6 +63,11 @@ impl Kind {
             Self::Logging => "logging",
             Self::Once => "once",
             Self::Paired => "paired",
+            Self::Terminal => "terminal",
+            Self::Init => "init",
+            Self::Oci => "oci",
+            Self::OciCrashing => "oci-crashing",
+            Self::OciOnce => "oci-once",
             Self::Large => "large",
         }
     }
@@ -61,7 +81,22 @@ impl Kind {
 
     /// Whether it runs until somebody ends it.
     pub(crate) fn lasts(self) -> bool {
-        !matches!(self, Self::Crashing | Self::Once)
+        !self.is_crashing() && !self.is_once()
+    }
+
+    /// Whether it ends and is started again all the time.
+    pub(crate) fn is_crashing(self) -> bool {
+        matches!(self, Self::Crashing | Self::OciCrashing)
+    }
+
+    /// Whether it must never do its work twice.
+    pub(crate) fn is_once(self) -> bool {
+        matches!(self, Self::Once | Self::OciOnce)
+    }
+
+    /// Whether an OCI runtime has what it keeps of a container.
+    pub(crate) fn is_oci(self) -> bool {
+        matches!(self, Self::Oci | Self::OciCrashing | Self::OciOnce)
     }
 }
 

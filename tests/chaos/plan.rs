@@ -20,6 +20,8 @@ pub(crate) enum Victim {
     Beam,
     Port,
     Shim,
+    /// An OCI runtime, while it launches a container.
+    Runtime,
     Workload,
 }
 
@@ -71,13 +73,16 @@ fn always(random: &mut Random) -> Vec<Deed> {
         kill(Victim::Port, random),
         kill(Victim::Shim, random),
         kill(Victim::Shim, random),
+        kill(Victim::Runtime, random),
+        kill(Victim::Runtime, random),
         kill(Victim::Workload, random),
         Deed::Create(Kind::Once),
         Deed::Create(Kind::Once),
-        Deed::Create(Kind::Once),
+        Deed::Create(Kind::OciOnce),
         Deed::List,
     ];
-    for victim in [Victim::Beam, Victim::Port, Victim::Shim, Victim::Workload] {
+    let victims = [Victim::Beam, Victim::Port, Victim::Shim, Victim::Runtime, Victim::Workload];
+    for victim in victims {
         deeds.push(freeze(victim, random));
     }
     for _ in 0..2 {

@@ -84,6 +84,33 @@ static void log_for_ever(void) {
     }
 }
 
+// What ends without its terminal, or once that has hung up.
+static void use_terminal(void) {
+    int terminal = open("/dev/tty", O_WRONLY | O_CLOEXEC);
+    if (terminal < 0 || !isatty(0) || !isatty(1) || !isatty(2)) _exit(74);
+    for (;;) {
+        if (write(1, "to what it has\n", 15) < 0) _exit(75);
+        if (write(terminal, "to what it is under\n", 20) < 0) _exit(75);
+        pause_ms(10);
+    }
+}
+
+// Orphans, which are the init's to reap.
+static void orphan_for_ever(void) {
+    for (unsigned turn = 0;; turn++) {
+        pid_t child = fork();
+        if (child == 0) {
+            signal(SIGTERM, SIG_DFL);
+            if (fork() != 0) _exit(0);
+            if (turn % 2) setsid();
+            pause_ms(20 + turn % 5 * 40);
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+        pause_ms(25);
+    }
+}
+
 static void crash(void) {
     pause_ms(30 + boot_ns() / 1000 % 300);
     if (boot_ns() / 1000 % 2) abort();
@@ -102,9 +129,13 @@ int main(int argc, char **argv) {
     signal(SIGTERM, strcmp(kind, "stubborn") ? end_in_order : SIG_IGN);
     tell(is_alone ? "start" : "overlap");
 
+    // Whatever launches it, it does the same.
+    if (!strncmp(kind, "oci-", 4)) kind += 4;
     if (!strcmp(kind, "crashing")) crash();
     if (!strcmp(kind, "forking")) fork_for_ever();
     if (!strcmp(kind, "logging")) log_for_ever();
+    if (!strcmp(kind, "terminal")) use_terminal();
+    if (!strcmp(kind, "init")) orphan_for_ever();
     if (!strcmp(kind, "once")) {
         pause_ms(boot_ns() / 1000 % 400);
         tell("end");
