@@ -189,8 +189,10 @@ impl Container {
         self.look();
         let Farewell::Preparing(hook) = &mut self.farewell else { return None };
         let end = hook.hear([a, b, c, d], &mut self.log)?;
+        // Before it is asked, which may be in vain and a kill.
+        let complaint = self.complaint(end.err());
         self.ask();
-        self.complaint(end.err())
+        complaint
     }
 
     fn complaint(&self, message: Option<String>) -> Option<PreStopFailed> {
@@ -329,8 +331,9 @@ impl Container {
                 None
             }
             Err(failure) => {
+                let complaint = self.complaint(Some(failure.message));
                 self.ask();
-                self.complaint(Some(failure.message))
+                complaint
             }
         }
     }

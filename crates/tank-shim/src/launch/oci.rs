@@ -8,7 +8,7 @@
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -59,7 +59,9 @@ pub(super) fn start(
 ) -> Result<Started, Failure> {
     check(container, ids)?;
     let dir = dir_of(&container.name);
-    let bundle = std::env::current_dir().unwrap_or_default().join(&dir).display().to_string();
+    let run_dir = std::env::current_dir()
+        .map_err(|error| failure_of(Step::WriteBundle, dir.display().to_string(), &error))?;
+    let bundle = run_dir.join(&dir).display().to_string();
     let create = [
         &*format!("--bundle={bundle}"),
         &format!("--pid-file={bundle}/{PID_FILE}"),
@@ -190,16 +192,22 @@ pub(super) fn first_process(dir: &Path, program: &str, exit: Exit) -> Result<Own
             Exit::OutOfMemory => "it ran out of memory".to_owned(),
         }));
     }
-    let pid = fs::read_to_string(dir.join(PID_FILE)).unwrap_or_default();
+    let path = || dir.join(PID_FILE).display().to_string();
+    let pid = match fs::read_to_string(dir.join(PID_FILE)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(failure_of(Step::RunOciRuntime, path(), &error));
+        }
+        pid => pid.unwrap_or_default(),
+    };
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
     let Some(pid) = pid else { return failed("it left no pid in its pid file") };
-    let path = || dir.join(PID_FILE).display().to_string();
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .map_err(|errno| failure(Step::RunOciRuntime, path(), errno))?;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
         Ok(_) => Ok(pidfd),
-        Err(_) => failed("the process in its pid file has another parent"),
+        Err(Errno::CHILD) => failed("the process in its pid file has another parent"),
+        Err(errno) => Err(failure(Step::RunOciRuntime, path(), errno)),
     }
 }
 

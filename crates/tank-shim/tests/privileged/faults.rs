@@ -1,7 +1,7 @@
-//! Every system call of a launch fails once, a launch each. Then the launch has
-//! failed and says at which step, of what and why; or it has come to the same end with
-//! the same inside, and `harmless.txt` has the reason. Nothing is left and nothing
-//! hangs, whatever fails.
+//! Every system call of a launch and of a stop fails once, a run each. Then the launch
+//! has failed and says at which step, of what and why; or the run has come to the same
+//! end with the same inside, and `harmless.txt` has the reason. Nothing is left and
+//! nothing hangs, whatever fails.
 //!
 //! `TANK_INJECT=all` takes every call, and `TANK_INJECT='shim.1 mount *'` those of which
 //! the test has such names; without it the first of those that are alike is taken, and
@@ -18,13 +18,13 @@ use std::path::Path;
 
 use tank_shim::cgroup_tree;
 use tank_shim::protocol::{
-    Container, Exit, Failure, FromShim, Join, Launch, Mount, OwnedDir, PodCgroup, Role, StopPlan,
-    UserNamespace, Volume, VolumeSource,
+    Container, Exit, ExitRecord, Failure, FromShim, Join, Launch, Mount, OciRuntime, OnHangup,
+    OwnedDir, PodCgroup, Role, Step, StopPlan, ToShim, UserNamespace, Volume, VolumeSource,
 };
 use tank_shim::record::EXIT_FILE;
 
 use self::call::Call;
-use self::tracer::{Fault, Place, Trace};
+use self::tracer::{Fault, Part, Place, Trace};
 use crate::attacks::default_seccomp;
 use crate::scene::{Scene, path_string, scene};
 
@@ -41,10 +41,34 @@ const LOOK_AROUND: &str = "
     ls -ln / /etc /dev /volumes /proc/self/fd/ | awk '{ print $1, $3, $4, $NF }' | sed 's/.[0-9]*]$//'
     sed 's/,lowerdir=.*//' /proc/mounts; cat /proc/self/cgroup; ip addr; exit 3";
 
+/// What an OCI runtime makes of a container that looks around.
+const OCI_CONFIG: &str = r#"{
+    "ociVersion": "1.0.2",
+    "root": {"path": "root"},
+    "process": {
+        "terminal": false,
+        "user": {"uid": 0, "gid": 0},
+        "args": ["/bin/sh", "/look"],
+        "env": ["PATH=/bin"],
+        "cwd": "/"
+    },
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}
+    ],
+    "linux": {
+        "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"}],
+        "cgroupsPath": "/runtime.container",
+        "resources": {"devices": [{"allow": true, "access": "rwm"}]}
+    }
+}"#;
+
 /// A pod, and where it is launched again and again.
 struct Case {
     scene: Scene,
     pod: Launch,
+    /// Which of its calls fail.
+    part: Part,
 }
 
 /// How a launch has gone.
@@ -52,8 +76,8 @@ struct Case {
 enum Outcome {
     /// It has failed, and says why.
     Failed(Box<Failure>),
-    /// It came to this end, with this inside.
-    Ended(Exit, BTreeSet<String>),
+    /// It came to this end, with this inside; and its `pre_stop` has failed, if it has.
+    Ended(Exit, BTreeSet<String>, Option<String>),
     /// The shim has ended without a word.
     Mute,
     /// None of these: what it has told.
@@ -80,7 +104,7 @@ impl Case {
         app.etc = vec![("hosts".to_owned(), "127.0.0.1 localhost\n".to_owned())];
         app.working_dir = "/made/here".to_owned();
         app.read_only = true;
-        let mut case = Self { scene, pod };
+        let mut case = Self { scene, pod, part: Part::Launch };
         fs::create_dir(case.host_dir("path")).unwrap();
         fs::create_dir(case.host_dir("owned")).unwrap();
         case.mount("path", VolumeSource::Path(path_string(&case.host_dir("path"))), true);
@@ -104,14 +128,24 @@ impl Case {
     fn launch(&self, fault: Option<&Fault>) -> (Trace, Outcome) {
         chown(self.host_dir("owned"), Some(0), Some(0)).unwrap();
         let _ = fs::remove_file(self.scene.log_path());
-        let trace = tracer::launch(&mut self.scene.shim(), &self.pod, fault);
-        let outcome = match &trace.told[..] {
+        let mut shim = self.scene.shim();
+        // Where it cannot hear of the stop.
+        shim.send(&ToShim::OnHangup(Some(OnHangup { stop_after_ms: 0 })));
+        let trace = tracer::follow(&mut shim, &self.pod, self.part, fault);
+        let ended = |record: &ExitRecord, complaint| {
+            assert_eq!(self.scene.recorded_exit(), *record);
+            let said = self.scene.logged("stdout") + &self.scene.logged("stderr");
+            Outcome::Ended(record.exit, said.lines().map(str::to_owned).collect(), complaint)
+        };
+        let told = trace.told.iter().filter(|told| !matches!(told, FromShim::Stopping(_)));
+        let outcome = match &told.collect::<Vec<_>>()[..] {
             [FromShim::Failed(failure)] => Outcome::Failed(Box::new(failure.clone())),
-            [FromShim::Launched(_), FromShim::Exited(record)] => {
-                let said = self.scene.logged("stdout") + &self.scene.logged("stderr");
-                Outcome::Ended(record.exit, said.lines().map(str::to_owned).collect())
+            [FromShim::Launched(_), FromShim::Exited(record)] => ended(record, None),
+            [FromShim::Launched(_), FromShim::PreStopFailed(failed), FromShim::Exited(record)] => {
+                ended(record, Some(failed.message.clone()))
             }
             [] => Outcome::Mute,
+            [FromShim::Launched(_)] if self.part == Part::Stop => Outcome::Mute,
             other => Outcome::Otherwise(format!("{other:?}")),
         };
         (trace, outcome)
@@ -119,7 +153,8 @@ impl Case {
 
     /// What a launch has left that it should not have.
     fn leftovers(&self, outcome: &Outcome) -> Vec<String> {
-        if matches!(outcome, Outcome::Mute | Outcome::Otherwise(_)) {
+        // What could not be removed at a stop, the port program removes.
+        if self.part == Part::Stop || matches!(outcome, Outcome::Mute | Outcome::Otherwise(_)) {
             self.sweep();
         }
         let run_dir = fs::read_dir(self.scene.run_dir()).unwrap();
@@ -143,23 +178,70 @@ impl Case {
         let idle = self.scene.shim();
         idle.stream.shutdown(std::net::Shutdown::Both).unwrap();
         idle.wait_for_end();
-        for cgroup in &self.pod.cgroups {
-            cgroup_tree::remove(Path::new(&cgroup.path)).unwrap();
+        for cgroup in self.pod.cgroups.iter().map(|cgroup| Path::new(&cgroup.path)) {
+            if cgroup.exists() {
+                cgroup_tree::remove(cgroup).unwrap();
+            }
         }
+    }
+
+    /// Whether a run has gone as it should, one call of which has failed.
+    fn judge(&self, trace: &Trace, outcome: &Outcome, wanted: &Outcome) -> Result<Verdict, String> {
+        if trace.hung {
+            return Err(format!("it hangs; told: {:?}", trace.told));
+        }
+        let Some(call) = &trace.failed else {
+            let is_same = outcome == wanted;
+            return if is_same { Ok(Verdict::NotMade) } else { Err(difference(outcome, wanted)) };
+        };
+        match outcome {
+            Outcome::Failed(failure) => {
+                let errno = call.errno(ERRNO);
+                if failure.errno == errno && !failure.object.is_empty() || is_listed("other", call)
+                {
+                    Ok(Verdict::Named)
+                } else {
+                    Err(format!("{failure:?}"))
+                }
+            }
+            Outcome::Mute if is_listed("mute", call) => Ok(Verdict::Mute),
+            Outcome::Mute => Err("the shim ends without a word".into()),
+            Outcome::Otherwise(words) => Err(words.clone()),
+            Outcome::Ended(.., Some(complaint)) => {
+                let named = Failure::new(Step::Clone, "", call.errno(ERRNO)).message;
+                let why = named.rsplit(": ").next();
+                if complaint.rsplit(": ").next() == why || is_listed("other", call) {
+                    Ok(Verdict::Named)
+                } else {
+                    Err(complaint.clone())
+                }
+            }
+            Outcome::Ended(..) if is_listed("ends", call) => Ok(Verdict::Harmless),
+            Outcome::Ended(..) if !self.is_harmless(call) => {
+                Err(format!("nobody is told; {}", difference(outcome, wanted)))
+            }
+            Outcome::Ended(..) if outcome != wanted => Err(difference(outcome, wanted)),
+            Outcome::Ended(..) => Ok(Verdict::Harmless),
+        }
+    }
+
+    /// Whether a call may fail unseen.
+    fn is_harmless(&self, call: &Call) -> bool {
+        is_listed("harmless", call) || self.part == Part::Stop && is_listed("stop", call)
     }
 }
 
-/// Those calls of a pod's launch that are chosen fail, each in a launch of its own.
+/// Those calls of a pod's run that are chosen fail, each in a run of its own.
 fn every_call_fails_once(name: &str, case: &Case) {
     let (trace, wanted) = case.launch(None);
-    assert!(matches!(wanted, Outcome::Ended(Exit::Exited(3), _)), "{wanted:?}");
+    assert!(matches!(wanted, Outcome::Ended(Exit::Exited(3), _, None)), "{wanted:?}");
     assert_eq!(case.leftovers(&wanted), [""; 0]);
     let places = chosen(&trace.calls);
     let (mut verdicts, mut problems) = (Vec::new(), Vec::new());
     for place in &places {
         let fault = Fault { place: place.clone(), errno: ERRNO };
         let (trace, outcome) = case.launch(Some(&fault));
-        match judge(&trace, &outcome, &wanted) {
+        match case.judge(&trace, &outcome, &wanted) {
             Ok(verdict) => verdicts.push(verdict),
             Err(problem) => problems.push(format!("{place}: {problem}")),
         }
@@ -194,39 +276,9 @@ enum Verdict {
     NotMade,
 }
 
-/// Whether a launch has gone as it should, one call of which has failed.
-fn judge(trace: &Trace, outcome: &Outcome, wanted: &Outcome) -> Result<Verdict, String> {
-    if trace.hung {
-        return Err(format!("it hangs; told: {:?}", trace.told));
-    }
-    let Some(call) = &trace.failed else {
-        let is_same = outcome == wanted;
-        return if is_same { Ok(Verdict::NotMade) } else { Err(difference(outcome, wanted)) };
-    };
-    match outcome {
-        Outcome::Failed(failure) => {
-            let errno = call.errno(ERRNO);
-            if failure.errno == errno && !failure.object.is_empty() || is_listed("other", call) {
-                Ok(Verdict::Named)
-            } else {
-                Err(format!("{failure:?}"))
-            }
-        }
-        Outcome::Mute if is_listed("mute", call) => Ok(Verdict::Mute),
-        Outcome::Mute => Err("the shim ends without a word".into()),
-        Outcome::Otherwise(words) => Err(words.clone()),
-        Outcome::Ended(..) if is_listed("ends", call) => Ok(Verdict::Harmless),
-        Outcome::Ended(..) if !is_listed("harmless", call) => {
-            Err(format!("nobody is told; {}", difference(outcome, wanted)))
-        }
-        Outcome::Ended(..) if outcome != wanted => Err(difference(outcome, wanted)),
-        Outcome::Ended(..) => Ok(Verdict::Harmless),
-    }
-}
-
 fn difference(outcome: &Outcome, wanted: &Outcome) -> String {
-    let (Outcome::Ended(exit, said), Outcome::Ended(_, wanted)) = (outcome, wanted) else {
-        return String::new();
+    let (Outcome::Ended(exit, said, _), Outcome::Ended(_, wanted, _)) = (outcome, wanted) else {
+        return format!("{outcome:?}");
     };
     let gone: Vec<_> = wanted.difference(said).collect();
     let new: Vec<_> = said.difference(wanted).collect();
@@ -273,7 +325,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 #[test]
 fn what_may_fail_unseen_is_of_a_known_kind_and_has_a_reason() {
     for [kind, call, reason] in listed() {
-        assert!(["harmless", "ends", "other", "mute"].contains(&kind), "{kind}");
+        assert!(["harmless", "stop", "ends", "other", "mute"].contains(&kind), "{kind}");
         assert!(!call.is_empty() && !reason.is_empty(), "{kind} {call}");
     }
 }
@@ -312,4 +364,26 @@ fn every_system_call_of_a_launch_of_several_containers_may_fail() {
         case.pod.containers.push(Container { role, stop, ..container });
     }
     every_call_fails_once("several", &case);
+}
+
+#[test]
+fn every_system_call_of_a_stop_may_fail() {
+    let mut case = Case::new(scene!("every_system_call_of_a_stop_may_fail"));
+    case.part = Part::Stop;
+    let app = &mut case.pod.containers[0];
+    app.argv[2] =
+        "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.01; done".to_owned();
+    let look_around = format!("({LOOK_AROUND}) || exit 0");
+    app.stop.pre_stop = ["/bin/sh", "-c", &look_around].map(str::to_owned).to_vec();
+    every_call_fails_once("stop", &case);
+}
+
+#[test]
+fn every_system_call_of_a_launch_by_an_oci_runtime_may_fail() {
+    let mut case = Case::new(scene!("every_system_call_of_a_launch_by_an_oci_runtime_may_fail"));
+    let app = &mut case.pod.containers[0];
+    fs::write(case.scene.rootfs().join("look"), &app.argv[2]).unwrap();
+    app.oci =
+        Some(OciRuntime { program: "/usr/bin/crun".to_owned(), config: OCI_CONFIG.to_owned() });
+    every_call_fails_once("OCI", &case);
 }

@@ -230,6 +230,16 @@ fn a_stop_goes_on_when_its_pre_stop_fails() {
 }
 
 #[test]
+fn a_pre_stop_that_fails_is_told_of_where_the_workload_cannot_be_asked() {
+    let scene = scene!("a_pre_stop_that_fails_is_told_of_where_the_workload_cannot_be_asked");
+    let (mut shim, _) =
+        scene.launched(&with_pre_stop(scene.pod(&["/bin/sleep", "1000"]), "exit 9"));
+    shim.stop();
+    let (complaint, exit) = complaint_and_exit(&mut shim);
+    assert_eq!((complaint.as_str(), exit), ("exited with status 9", Exit::Signaled(libc::SIGKILL)));
+}
+
+#[test]
 fn a_pre_stop_that_takes_too_long_is_killed_with_the_rest() {
     let scene = scene!("a_pre_stop_that_takes_too_long_is_killed_with_the_rest");
     let script = "trap 'exit 3' TERM; echo ready; sleep 1000 & wait";

@@ -4,13 +4,14 @@
 //!
 //! A call is found again by its process, by what it is about and by how many like it
 //! there were before, which are the same in each launch of the same pod: processes are
-//! named by the order in which their makers make them. The calls are those from the
-//! launch's being heard to its outcome's being told; of a process that executes its
-//! command, those before.
+//! named by the order in which their makers make them. The calls are those of a part of
+//! the run: from its launch's, or its stop's, being heard to its outcome's being told;
+//! of a process that executes its command, those before.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fmt;
+use std::fs;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
 
@@ -54,7 +55,17 @@ impl fmt::Display for Place {
     }
 }
 
-/// What came of a launch.
+/// The calls of which part of a run count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Until it is told of as launched, or failed.
+    Launch,
+    /// From its being stopped, which it is once it has written something, until its end
+    /// is told of.
+    Stop,
+}
+
+/// What came of a run.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     /// Every call, in the order in which they began.
@@ -86,7 +97,7 @@ impl Tracee {
 }
 
 /// Launches a pod by a shim that has said hello, and follows all of it to its end.
-pub(super) fn launch(shim: &mut Shim, pod: &Launch, fault: Option<&Fault>) -> Trace {
+pub(super) fn follow(shim: &mut Shim, pod: &Launch, part: Part, fault: Option<&Fault>) -> Trace {
     let (pid, (over, is_over)) = (shim.hello.pid, mpsc::channel::<()>());
     let process = open_process(pid);
     let watch = std::thread::spawn(move || {
@@ -97,9 +108,9 @@ pub(super) fn launch(shim: &mut Shim, pod: &Launch, fault: Option<&Fault>) -> Tr
         }
         hangs
     });
-    let mut tracer = Tracer::seize(pid, fault);
+    let mut tracer = Tracer::seize(pid, part, fault);
     shim.send(&ToShim::Launch(Box::new(pod.clone())));
-    tracer.follow(shim);
+    tracer.follow(shim, &pod.containers[0].log.path);
     drop(over);
     let hung = watch.join().unwrap();
     while tracer.hear(shim, RecvFlags::empty()) {}
@@ -107,6 +118,9 @@ pub(super) fn launch(shim: &mut Shim, pod: &Launch, fault: Option<&Fault>) -> Tr
 }
 
 struct Tracer<'a> {
+    part: Part,
+    /// Whether calls count by now.
+    has_begun: bool,
     fault: Option<&'a Fault>,
     tracees: HashMap<i32, Tracee>,
     /// Stopped before their makers have told of them.
@@ -116,7 +130,7 @@ struct Tracer<'a> {
 }
 
 impl<'a> Tracer<'a> {
-    fn seize(pid: i32, fault: Option<&'a Fault>) -> Self {
+    fn seize(pid: i32, part: Part, fault: Option<&'a Fault>) -> Self {
         let options = libc::PTRACE_O_TRACESYSGOOD
             | libc::PTRACE_O_TRACEFORK
             | libc::PTRACE_O_TRACEVFORK
@@ -127,11 +141,25 @@ impl<'a> Tracer<'a> {
         ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0).unwrap();
         let tracees = HashMap::from([(pid, Tracee::new("shim".to_owned(), false))]);
         let (unknown, decoder, trace) = (Vec::new(), Decoder::default(), Trace::default());
-        Self { fault, tracees, unknown, decoder, trace }
+        Self { part, has_begun: part == Part::Launch, fault, tracees, unknown, decoder, trace }
+    }
+
+    /// Whether they no longer do.
+    fn is_over(&self) -> bool {
+        match self.part {
+            Part::Launch => !self.trace.told.is_empty(),
+            Part::Stop => {
+                self.has_told(|told| matches!(told, FromShim::Exited(_) | FromShim::Failed(_)))
+            }
+        }
+    }
+
+    fn has_told(&self, is_it: impl Fn(&FromShim) -> bool) -> bool {
+        self.trace.told.iter().any(is_it)
     }
 
     /// Until all are dead and reaped.
-    fn follow(&mut self, shim: &mut Shim) {
+    fn follow(&mut self, shim: &mut Shim, log: &str) {
         while let Some((pid, status)) = wait() {
             if !libc::WIFSTOPPED(status) {
                 self.tracees.remove(&pid);
@@ -142,16 +170,16 @@ impl<'a> Tracer<'a> {
                 self.unknown.push(pid);
                 continue;
             }
-            let signal = self.look(pid, status, shim);
+            let signal = self.look(pid, status, shim, log);
             self.go_on(pid, signal);
         }
     }
 
     /// Takes what a process has stopped for; the signal that it is to be given.
-    fn look(&mut self, pid: i32, status: i32, shim: &mut Shim) -> i32 {
+    fn look(&mut self, pid: i32, status: i32, shim: &mut Shim, log: &str) -> i32 {
         const SYSTEM_CALL: i32 = libc::SIGTRAP | 0x80;
         match (libc::WSTOPSIG(status), status >> 16) {
-            (SYSTEM_CALL, _) => self.look_at_call(pid, shim),
+            (SYSTEM_CALL, _) => self.look_at_call(pid, shim, log),
             (_, libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE) => {
                 self.welcome_child(pid)
             }
@@ -185,7 +213,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    fn look_at_call(&mut self, pid: i32, shim: &mut Shim) {
+    fn look_at_call(&mut self, pid: i32, shim: &mut Shim, log: &str) {
         let Some(stop) = call::stop(pid) else { return };
         if let Some(stop) = stop.entry() {
             return self.begin_call(pid, &Call::read(pid, stop));
@@ -195,15 +223,20 @@ impl<'a> Tracer<'a> {
         }
         if pid == shim.hello.pid {
             while self.hear(shim, RecvFlags::DONTWAIT) {}
+            let is_ready = || fs::metadata(log).is_ok_and(|log| log.len() > 0);
+            if !self.has_begun && !self.trace.told.is_empty() && is_ready() {
+                self.has_begun = true;
+                shim.stop();
+            }
         }
     }
 
     fn begin_call(&mut self, pid: i32, call: &Call) {
-        let is_told = !self.trace.told.is_empty();
+        let counts = self.has_begun && !self.is_over();
         let tracee = self.tracee(pid);
-        // It waits for the launch, and may have been interrupted in that.
+        // It waits for the order, and may have been interrupted in that.
         let is_idle = tracee.name == "shim" && tracee.calls.is_empty() && call.is_wait();
-        if is_told || tracee.is_workload || is_idle || call.never_fails() {
+        if !counts || tracee.is_workload || is_idle || call.never_fails() {
             return;
         }
         let number = tracee.calls.entry(call.to_string()).or_default();
@@ -235,9 +268,9 @@ impl<'a> Tracer<'a> {
     /// Lets a process go on, to its next call as long as calls count. One that has
     /// been killed meanwhile tells of its end.
     fn go_on(&mut self, pid: i32, signal: i32) {
-        let is_told = !self.trace.told.is_empty();
+        let is_over = self.is_over();
         let tracee = self.tracee(pid);
-        let counts = !tracee.is_workload && !is_told || tracee.faulty.is_some();
+        let counts = !tracee.is_workload && !is_over || tracee.faulty.is_some();
         let request = if counts { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
         let _ = ptrace(request, pid, 0, signal.cast_unsigned() as usize);
     }
