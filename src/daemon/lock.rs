@@ -48,6 +48,11 @@ impl DirLock {
         Ok(Self { dir: dir.to_owned(), file })
     }
 
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Gives the lock back and removes the directory if it holds nothing else.
     pub fn remove(self) {
         let path = self.dir.join(FILE_NAME);

@@ -768,6 +768,7 @@ impl Daemon {
             runtime.close().await;
         }
         if let Some(lock) = self.run_dir.take() {
+            last_runs::forget(lock.dir());
             lock.remove();
         }
     }

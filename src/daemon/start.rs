@@ -26,7 +26,7 @@ use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
 use crate::runtime::container::{ContainerRuntime, Surroundings, reaper, specs_of_live_runs};
 use crate::runtime::{Events, Runtime};
-use crate::store::{DurableStore, MemoryStore, Store};
+use crate::store::{Change, DurableStore, MemoryStore, Store};
 
 use super::journal::Journal;
 use super::lock::DirLock;
@@ -133,25 +133,30 @@ fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
         let (table, pod, what) = (&record.table, &record.pod, &record.what);
         tracing::error!(%table, %pod, %what, "a stored record cannot be read and was set aside");
     }
-    put_back(&mut store, &options.run_dir);
+    put_back(&mut store, options);
     Ok(Box::new(store))
 }
 
 /// Stores the specs of pods that run and that the state file has lost: what they were
 /// made from is on record with them. Else they would be ended as what nobody wants.
-fn put_back(store: &mut DurableStore, run_dir: &Path) {
-    let is_whole = store.set_aside().is_empty() && !store.was_salvaged();
-    if is_whole {
-        return;
-    }
+fn put_back(store: &mut DurableStore, options: &Options) {
     let unreadable = |name: &Name| {
         store.set_aside().iter().any(|row| row.table == "pods" && row.pod == name.as_str())
     };
-    let lost = |spec: &Arc<PodSpec>| store.was_salvaged() || unreadable(&spec.name);
-    let specs: Vec<_> = specs_of_live_runs(run_dir).into_iter().filter(lost).collect();
+    if !store.may_lack_pods() && store.set_aside().is_empty() {
+        return;
+    }
+    let lost = |spec: &Arc<PodSpec>| store.may_lack_pods() || unreadable(&spec.name);
+    let specs: Vec<_> = specs_of_live_runs(&options.run_dir).into_iter().filter(lost).collect();
+    if store.is_new() && !specs.is_empty() {
+        let count = pods(specs.len());
+        tracing::error!("{} had no state file, but {count} of its run", options.data_dir.display());
+    }
     for spec in specs {
         let pod = spec.name.clone();
-        if store.commit(&[StoreWrite::Create(spec)]).iter().all(Result::is_ok) {
+        let created = Change::Write(StoreWrite::Create(spec));
+        let at = clock::unix_ms(clock::now());
+        if store.commit_at(at, &[created]).answers.iter().all(Result::is_ok) {
             tracing::error!(%pod, "its spec was lost, and is taken from the run that it has");
         }
     }

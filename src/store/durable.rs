@@ -35,6 +35,7 @@ pub struct DurableStore<M = StateFile> {
     contents: Contents,
     set_aside: Vec<SetAside>,
     salvage: Option<Salvage>,
+    is_new: bool,
 }
 
 /// What became of a damaged state file.
@@ -55,6 +56,8 @@ struct Opened {
     database: Database,
     contents: Contents,
     set_aside: Vec<SetAside>,
+    /// Whether there was no file.
+    is_new: bool,
 }
 
 impl DurableStore {
@@ -85,8 +88,8 @@ impl<M: Medium> DurableStore<M> {
             }
             opened => (opened.map_err(fault_on)?, None),
         };
-        let Opened { database, contents, set_aside } = opened;
-        Ok(Self { medium, database: Some(database), contents, set_aside, salvage })
+        let Opened { database, contents, set_aside, is_new } = opened;
+        Ok(Self { medium, database: Some(database), contents, set_aside, salvage, is_new })
     }
 
     /// Records that could not be read, when the store was opened or before. A
@@ -103,10 +106,16 @@ impl<M: Medium> DurableStore<M> {
         self.salvage.as_ref()
     }
 
-    /// Whether pods may be missing, since the file that was found was damaged.
+    /// Whether there was no file.
     #[must_use]
-    pub fn was_salvaged(&self) -> bool {
-        self.salvage.is_some()
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Whether any pod may be missing: the file that was found was damaged, or none was.
+    #[must_use]
+    pub fn may_lack_pods(&self) -> bool {
+        self.is_new || self.salvage.is_some()
     }
 
     /// The file, opened again if need be.
@@ -128,7 +137,7 @@ impl<M: Medium> DurableStore<M> {
     /// Opens the file after a failed transaction, and puts it back to what
     /// memory holds.
     fn reopen(&self) -> Result<Database, Fault> {
-        let database = open_database(&self.medium)?;
+        let (database, _) = open_database(&self.medium)?;
         let found = tables::load(&database, self.medium.path())?.contents;
         tables::put_back(&database, &found, &self.contents)?;
         Ok(database)
@@ -181,18 +190,18 @@ impl<M: Medium> Store for DurableStore<M> {
 }
 
 fn open<M: Medium>(medium: &M) -> Result<Opened, Fault> {
-    let database = open_database(medium)?;
+    let (database, is_new) = open_database(medium)?;
     let Loaded { contents, unreadable } = tables::load(&database, medium.path())?;
     tables::quarantine(&database, &contents, &unreadable)?;
     let set_aside = tables::list_quarantine(&database)?;
-    Ok(Opened { database, contents, set_aside })
+    Ok(Opened { database, contents, set_aside, is_new })
 }
 
-/// Opens what is there, or makes a new store first.
-fn open_database<M: Medium>(medium: &M) -> Result<Database, Fault> {
-    let backend = match medium.open().map_err(Fault::of_io)? {
-        Some(backend) => backend,
-        None => create(medium)?,
+/// Opens what is there, or makes a new store first, and says whether it did.
+fn open_database<M: Medium>(medium: &M) -> Result<(Database, bool), Fault> {
+    let (backend, is_new) = match medium.open().map_err(Fault::of_io)? {
+        Some(backend) => (backend, false),
+        None => (create(medium)?, true),
     };
     // redb would take an empty file for a new one and forget every pod.
     if backend.len().map_err(Fault::of_io)? == 0 {
@@ -200,7 +209,7 @@ fn open_database<M: Medium>(medium: &M) -> Result<Database, Fault> {
     }
     let database = builder().create_with_backend(backend)?;
     tables::migrate(&database)?;
-    Ok(database)
+    Ok((database, is_new))
 }
 
 /// Puts a new file with what is left of a damaged one in its place, and says

@@ -402,6 +402,32 @@ fn a_program_that_would_not_find_what_runs_does_not_start() {
 }
 
 #[test]
+fn a_program_that_would_end_what_is_not_its_own_does_not_start() {
+    let Some(machine) = Machine::new("another data directory") else { return };
+    let (mut port, pid) = machine.port_with_web();
+    port.kill();
+    let path = |name: &str| machine.dir.path().join(name).display().to_string();
+    let (status, error) = refused(&["--data-dir", &path("other"), "--run-dir", &path("run")]);
+    assert_eq!((status, &*code(&error)), (2, "bad_option"), "{error}");
+    assert!(message(&error).contains(&path("data")), "{error}");
+    assert_eq!(host_pid(&mut machine.port(), "web"), pid);
+}
+
+#[test]
+fn what_runs_goes_on_where_there_is_no_state_file_any_more() {
+    let Some(machine) = Machine::new("no state file") else { return };
+    let (mut port, pid) = machine.port_with_web();
+    port.kill();
+    fs::remove_file(machine.dir.path().join("data/state.redb")).expect("it is there");
+    let mut port = machine.port();
+    assert_eq!(host_pid(&mut port, "web"), pid);
+    let events = port.ok("events", r#"<<"web">>"#).to_string();
+    assert!(!events.contains("at_ms => 0"), "{events}");
+    port.ok("delete", r#"<<"web">>"#);
+    eventually("it is gone", || !is_alive(pid));
+}
+
+#[test]
 fn a_shim_that_nobody_can_reach_any_more_is_killed() {
     let Some(machine) = Machine::new("lost run directory") else { return };
     let (mut port, pid) = machine.port_with_web();

@@ -82,7 +82,7 @@ fn start_on(content: Vec<u8>, damage: &str) -> Found {
     let mut store = DurableStore::open_on(disk.clone())
         .unwrap_or_else(|error| panic!("{damage}: the store does not open: {error}"));
     let kept = kept(&mut store);
-    let is_whole = !store.was_salvaged();
+    let is_whole = store.salvage().is_none();
     if let Some(salvage) = store.salvage() {
         assert_eq!(salvage.pods, kept.len(), "{damage}");
         assert!(!salvage.what.is_empty(), "{damage}");
@@ -106,7 +106,7 @@ fn assert_is_part(found: &BTreeMap<Name, Kept>, expected: &BTreeMap<Name, Kept>,
 /// Asserts that a store goes on after a start on what was damaged.
 fn assert_goes_on(found: &Found, damage: &str) {
     let mut store = DurableStore::open_on(found.disk.clone()).unwrap();
-    assert!(!store.was_salvaged(), "{damage}: the second start finds a file that is whole");
+    assert!(store.salvage().is_none(), "{damage}: the second start finds a file that is whole");
     assert_eq!(kept(&mut store), found.kept, "{damage}");
     let before = store.list().unwrap().revision;
     let generation = store.commit(&[put("after", "a")]).remove(0).unwrap();
@@ -293,7 +293,7 @@ fn a_damaged_file_is_set_aside_under_a_name_that_is_free_and_for_its_owner_alone
         let salvage = store.salvage().expect("it was damaged").clone();
         let aside = dir.path().join(format!("state.redb.corrupt-{}", n + 1));
         assert_eq!((&salvage.path, &salvage.aside, salvage.pods), (&path, &aside, 0));
-        assert!(store.was_salvaged());
+        assert!(store.salvage().is_some());
         assert!(store.commit(&[put("web", "a")])[0].is_ok());
         assert_eq!(fs::read(&aside).unwrap(), content);
         assert_eq!(fs::metadata(&aside).unwrap().permissions().mode() & 0o777, 0o600);
