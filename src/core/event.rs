@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::spec::{Name, PodSpec};
 use super::status::{Exit, Goal};
-use super::time::Millis;
+use super::time::{Millis, Moment};
 
 /// A request's key for its reply, chosen by the daemon, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,9 +181,26 @@ pub struct StoredPod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// How the last run ended.
-    pub exit: Exit,
+    pub last: LastExit,
     /// Retries at that moment.
     pub retries: u32,
+    /// The last run; 0 where that is not on record.
+    pub incarnation: Incarnation,
+}
+
+/// What is kept of the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastExit {
+    /// How.
+    pub exit: Exit,
+    /// When, where that is on record.
+    pub at: Option<Moment>,
+}
+
+impl From<Ended> for LastExit {
+    fn from(ended: Ended) -> Self {
+        Self { exit: ended.exit, at: Some(Moment::Boot(ended.at)) }
+    }
 }
 
 /// A run the runtime knows.
@@ -219,6 +236,8 @@ pub struct Origin {
     pub spec: Arc<PodSpec>,
     /// Consecutive restarts up to this run.
     pub retries: u32,
+    /// The end of the run before it.
+    pub last: Option<LastExit>,
 }
 
 /// The end of a run.

@@ -10,8 +10,8 @@ use super::awaits::Sight;
 use super::backoff::{self, delay_text};
 use super::effects::{Alarm, Effects, Mode, PendingWrite};
 use super::event::{
-    ActionId, EndCause, Ended, Incarnation, ObservedRun, Origin, Revision, StartError, Started,
-    StoredPod, Verdict,
+    ActionId, EndCause, Ended, Incarnation, LastExit, ObservedRun, Origin, Revision, StartError,
+    Started, StoredPod, Verdict,
 };
 use super::failure::{Code, Failure, Place};
 use super::forecast::{self, Course, Forecast};
@@ -34,7 +34,7 @@ pub(super) struct Pod {
     /// The current or last run; 0 before the first.
     incarnation: Incarnation,
     retries: u32,
-    last: Option<Box<Ended>>,
+    last: Option<Box<LastExit>>,
     /// A fresh run is wanted although the spec may be the same.
     is_restart_asked: bool,
     /// The pod was deleted and may be applied again until then.
@@ -309,7 +309,7 @@ impl Pod {
         let incarnation = fx.new_incarnation();
         assert!(incarnation > self.incarnation, "run numbers grow");
         self.incarnation = incarnation;
-        let origin = desired.origin(self.retries);
+        let origin = desired.origin(self.retries, self.last.as_deref());
         let action = fx.act(name, Action::Start { pod: name.clone(), incarnation, origin });
         self.launch(fx, action, false);
     }
@@ -365,7 +365,8 @@ impl Pod {
             self.tracked = Some(target);
             return;
         }
-        let (incarnation, origin) = (self.incarnation, desired.origin(self.retries));
+        let (incarnation, origin) =
+            (self.incarnation, desired.origin(self.retries, self.last.as_deref()));
         let action = fx.act(name, Action::Adjust { pod: name.clone(), incarnation, origin });
         let target = Box::new(target);
         self.enter(fx, State::Adjusting { action, target, started, ended: None });
@@ -416,7 +417,9 @@ impl Pod {
         let verdict = desired.verdict.as_deref().expect("the table saw a verdict").clone();
         self.tracked = Some(Tracked::new(desired));
         self.retries = verdict.retries;
-        self.last = Some(Box::new(Ended::new(verdict.exit, fx.now)));
+        self.last = Some(Box::new(verdict.last));
+        self.incarnation = self.incarnation.max(verdict.incarnation);
+        fx.note_incarnation(self.incarnation);
         self.enter(fx, State::Resting(Rest::Terminal));
     }
 
@@ -576,7 +579,7 @@ impl Pod {
         let tracked = self.tracked.as_ref().expect("a run was made from a spec");
         let is_retried = backoff::restarts_after(tracked.spec.restart, &end.exit);
         let (ended_at, cause) = (end.at, end.cause);
-        self.last = Some(Box::new(end));
+        self.last = Some(Box::new(end.into()));
         if is_retried || cause == EndCause::Download {
             self.back_off(name, fx, ended_at, ran_ms);
         } else {
@@ -621,7 +624,7 @@ impl Pod {
                 let (run, rest) = (*run, *rest);
                 self.orphans.retain(|orphan| *orphan != run);
                 if rest == Rest::Fresh {
-                    self.last = Some(Box::new(Ended::new(exit, fx.now)));
+                    self.last = Some(Box::new(Ended::new(exit, fx.now).into()));
                 }
                 self.enter(fx, State::Resting(rest));
             }
@@ -643,7 +646,7 @@ impl Pod {
     /// The run that was to end has ended.
     fn stop_done(&mut self, name: &Name, fx: &mut Effects, end: Ended) {
         self.notify_ended(name, fx, &end);
-        self.last = Some(Box::new(end));
+        self.last = Some(Box::new(end.into()));
         self.retries = 0;
         if self.desired.is_some() {
             self.tracked = None;
@@ -700,7 +703,8 @@ impl Pod {
         if is_recorded || !is_of_desired {
             return;
         }
-        let verdict = Verdict { exit: last.exit.clone(), retries: self.retries };
+        let (last, retries) = (LastExit::clone(last), self.retries);
+        let verdict = Verdict { last, retries, incarnation: self.incarnation };
         fx.persist(PendingWrite {
             write: Write::PutVerdict(name.clone(), desired.generation, verdict),
             ticket: None,
@@ -734,9 +738,13 @@ impl Pod {
         rest == Rest::Terminal
     }
 
-    /// The verdict has been taken back, so that the pod can run again.
+    /// The verdict has been taken back, so that the pod can run again, unless it has since
+    /// that was asked for.
     pub(super) fn verdict_cleared(&mut self, incarnation: Incarnation) {
-        if self.incarnation != incarnation {
+        // Of the run of an earlier program one learns only with its verdict.
+        let verdict = self.desired.as_ref().and_then(|desired| desired.verdict.as_ref());
+        let is_of_earlier_run = verdict.is_some_and(|v| v.incarnation == self.incarnation);
+        if self.incarnation != incarnation && !is_of_earlier_run {
             return;
         }
         if let Some(desired) = &mut self.desired {
@@ -857,6 +865,7 @@ impl Pod {
         }
         self.tracked = Some(self.tracked_by(origin));
         self.retries = origin.retries;
+        self.last = origin.last.clone().map(Box::new);
         match &run.ended {
             None => self.enter(fx, State::Resting(Rest::Found)),
             Some(ended) => self.take_up_end(name, fx, ended, run.started_at),
@@ -959,7 +968,7 @@ impl Pod {
             phase,
             reason: self.reason(fx.mode),
             last_exit: self.last.as_ref().map(|last| last.exit.clone()),
-            last_exit_at: self.last.as_ref().map(|last| last.at),
+            last_exit_at: self.last.as_ref().and_then(|last| last.at),
             started_at: started.map(|started| started.at),
             retry_in_ms: self.deadline().map(|until| until.since(fx.now)),
             generation: generation.unwrap_or_default().0,
@@ -1076,9 +1085,9 @@ impl Stored {
     }
 
     /// What a run by it is made from.
-    fn origin(&self, retries: u32) -> Arc<Origin> {
+    fn origin(&self, retries: u32, last: Option<&LastExit>) -> Arc<Origin> {
         let (generation, spec) = (self.generation, Arc::clone(&self.spec));
-        Arc::new(Origin { generation, spec, retries })
+        Arc::new(Origin { generation, spec, retries, last: last.cloned() })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::spec::Name;
-use super::time::Millis;
+use super::time::{Millis, Moment};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,8 +153,8 @@ pub struct PodStatus {
     pub reason: Option<String>,
     /// How the last run that ended did so; kept across restarts.
     pub last_exit: Option<Exit>,
-    /// When the last run ended.
-    pub last_exit_at: Option<Millis>,
+    /// When the last run ended, where that is on record.
+    pub last_exit_at: Option<Moment>,
     /// When the current run was exec'd.
     pub started_at: Option<Millis>,
     /// Milliseconds until the next start, while backing off.

@@ -3,8 +3,10 @@
 //! `CLOCK_BOOTTIME` goes on while the machine sleeps, so that a backoff of five
 //! minutes is over after five minutes on a laptop too.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +17,7 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::core::time::Millis;
+use crate::core::time::{Millis, Moment};
 use crate::poll::register;
 
 /// Now, on the boot clock.
@@ -30,18 +32,64 @@ pub fn now() -> Millis {
 /// clock time. Less is rounding, or a clock that somebody puts right bit by bit.
 const STEP_MS: u64 = 1_000;
 
+static WALL_CLOCK: WallClock = WallClock { offset_ms: AtomicI64::new(0) };
+
 /// The wall clock's reading, in milliseconds since 1970, of an instant on the
 /// boot clock: the same each time, unless the wall clock has been set since.
 #[must_use]
 pub fn unix_ms(instant: Millis) -> i64 {
-    static OFFSET_MS: AtomicI64 = AtomicI64::new(0);
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
-    let wall = i64::try_from(wall).unwrap_or(i64::MAX);
-    let read = wall.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX));
-    let kept = OFFSET_MS.load(Ordering::Relaxed);
-    let offset = if read.abs_diff(kept) < STEP_MS { kept } else { read };
-    OFFSET_MS.store(offset, Ordering::Relaxed);
-    i64::try_from(instant.0).unwrap_or(i64::MAX).saturating_add(offset)
+    WALL_CLOCK.unix_ms(instant)
+}
+
+/// Has instants the wall clock times that earlier programs of this boot gave them: a file
+/// has what they have read.
+///
+/// # Errors
+/// The system's, where the file cannot be written.
+pub fn keep_in(file: &Path, boot_id: &str) -> io::Result<()> {
+    WALL_CLOCK.keep_in(file, boot_id)
+}
+
+/// The wall clock beside the boot clock.
+struct WallClock {
+    /// From that one to this one, as it was read first.
+    offset_ms: AtomicI64,
+}
+
+impl WallClock {
+    fn unix_ms(&self, instant: Millis) -> i64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+        let wall = i64::try_from(wall).unwrap_or(i64::MAX);
+        let read = wall.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX));
+        let kept = self.offset_ms.load(Ordering::Relaxed);
+        let offset = if read.abs_diff(kept) < STEP_MS { kept } else { read };
+        self.offset_ms.store(offset, Ordering::Relaxed);
+        i64::try_from(instant.0).unwrap_or(i64::MAX).saturating_add(offset)
+    }
+
+    fn keep_in(&self, file: &Path, boot_id: &str) -> io::Result<()> {
+        let kept = fs::read_to_string(file).unwrap_or_default();
+        let offset = kept.strip_prefix(boot_id).and_then(|offset| offset.trim().parse().ok());
+        if let Some(offset) = offset {
+            self.offset_ms.store(offset, Ordering::Relaxed);
+        }
+        let now = self.unix_ms(Millis(0));
+        if offset == Some(now) {
+            return Ok(());
+        }
+        let draft = file.with_extension("new");
+        fs::write(&draft, format!("{boot_id} {now}\n"))?;
+        fs::rename(draft, file)
+    }
+}
+
+/// The wall clock's reading of a moment, in milliseconds since 1970.
+#[must_use]
+pub fn wall_ms(moment: Moment) -> i64 {
+    match moment {
+        Moment::Boot(instant) => unix_ms(instant),
+        Moment::Wall(unix_ms) => unix_ms,
+    }
 }
 
 /// The wall clock's time of day in UTC, to the microsecond: `23:59:59.999999`.
@@ -124,6 +172,28 @@ mod tests {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let apart = unix_ms(now()).abs_diff(i64::try_from(wall).unwrap());
         assert!(apart <= STEP_MS, "{apart} ms from what the wall clock says");
+    }
+
+    #[test]
+    fn what_was_read_first_holds_for_a_boot_unless_the_clock_was_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("clock");
+        let read_by_a_program = || {
+            let clock = WallClock { offset_ms: AtomicI64::new(0) };
+            clock.keep_in(&file, "this").unwrap();
+            let read = clock.unix_ms(Millis(0));
+            assert_eq!(fs::read_to_string(&file).unwrap(), format!("this {read}\n"));
+            read
+        };
+        let read = read_by_a_program();
+        // Another program has read it so.
+        fs::write(&file, format!("this {}\n", read + 5)).unwrap();
+        assert_eq!(read_by_a_program(), read + 5);
+        for other in ["earlier 7", "this 7", "this", ""] {
+            fs::write(&file, other).unwrap();
+            let now = read_by_a_program();
+            assert!(now.abs_diff(read) < STEP_MS, "{now} after {other}");
+        }
     }
 
     #[test]

@@ -38,6 +38,9 @@ use super::{Client, Daemon, Hangups, clock, last_runs};
 /// Milliseconds that a nudge waits for the next one.
 const DEBOUNCE_MS: u64 = 100;
 
+/// The file in the data directory that has the wall clock's reading of this boot.
+const CLOCK_FILE: &str = "clock";
+
 /// Between two tries to take a lock.
 const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -234,6 +237,9 @@ fn containers(options: &Options, trees: Trees, events: Events) -> Result<Runtime
     }
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let boot_id = boot_id.map_err(|error| system("read the boot's id", &error))?;
+    if let Err(error) = clock::keep_in(&options.data_dir.join(CLOCK_FILE), boot_id.trim_end()) {
+        tracing::warn!(%error, "times may be told otherwise than an earlier program told them");
+    }
     let home_cgroups = (!is_rootless).then_some(own);
     let unused = (cgroups.clone(), home_cgroups.clone());
     let surroundings = Surroundings {

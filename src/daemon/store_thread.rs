@@ -15,6 +15,7 @@ use crate::core::event::{ActionId, DesiredChange, Event, Outcome, Revision, Tick
 use crate::core::failure::Failure;
 use crate::core::journal::Entry;
 use crate::core::spec::Name;
+use crate::core::time::Moment;
 use crate::store::{Change, Store, StoreError};
 
 use super::clock;
@@ -66,7 +67,11 @@ impl StoreThread {
     }
 
     /// Makes a write durable; ends in `Persisted`.
-    pub(super) fn persist(&self, action: ActionId, write: Write) {
+    pub(super) fn persist(&self, action: ActionId, mut write: Write) {
+        if let Write::PutVerdict(_, _, verdict) = &mut write {
+            // The only time that still means something after a reboot.
+            verdict.last.at = verdict.last.at.map(|at| Moment::Wall(clock::wall_ms(at)));
+        }
         self.order(Order::Persist(action, write));
     }
 

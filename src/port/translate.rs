@@ -11,6 +11,7 @@ use crate::core::forecast::Forecast;
 use crate::core::journal::{Entry, Kind};
 use crate::core::spec::{Name, PodSpec, SpecError};
 use crate::core::status::{ContainerStatus, Exit, Goal, PodStatus};
+use crate::core::time::{Millis, Moment};
 use crate::daemon::clock;
 use crate::excerpt::excerpt;
 
@@ -325,6 +326,11 @@ pub fn notice(notice: &Notice) -> Term<'_> {
 fn pod_status<'a>(status: &'a PodStatus, clock: &WallClock) -> Term<'a> {
     let atom = Term::atom;
     let wall = |at: Option<_>| at.map_or(Term::nil(), |at| Term::Integer(clock.unix_ms(at)));
+    let last_exit_at = match status.last_exit_at {
+        Some(Moment::Wall(at)) => Term::Integer(at),
+        Some(Moment::Boot(at)) => wall(Some(at)),
+        None => Term::nil(),
+    };
     Term::map([
         (atom("status"), atom(status.status.name())),
         (atom("retries"), Term::Integer(i64::from(status.retries))),
@@ -332,7 +338,7 @@ fn pod_status<'a>(status: &'a PodStatus, clock: &WallClock) -> Term<'a> {
         (atom("reason"), status.reason.as_deref().map_or(Term::nil(), Term::binary)),
         (atom("last_exit"), status.last_exit.as_ref().map_or(Term::nil(), exit)),
         (atom("last_exit_container"), last_exit_container(status)),
-        (atom("last_exit_at_ms"), wall(status.last_exit_at)),
+        (atom("last_exit_at_ms"), last_exit_at),
         (atom("started_at_ms"), wall(status.started_at)),
         (atom("retry_in_ms"), status.retry_in_ms.map_or(Term::nil(), integer)),
         (atom("generation"), integer(status.generation)),
@@ -416,10 +422,10 @@ struct WallClock {
 
 impl WallClock {
     fn read() -> Self {
-        Self { offset_ms: clock::unix_ms(crate::core::time::Millis(0)) }
+        Self { offset_ms: clock::unix_ms(Millis(0)) }
     }
 
-    fn unix_ms(&self, at: crate::core::time::Millis) -> i64 {
+    fn unix_ms(&self, at: Millis) -> i64 {
         self.offset_ms.saturating_add(i64::try_from(at.0).unwrap_or(i64::MAX))
     }
 }

@@ -1,7 +1,8 @@
 //! Stored records: Erlang terms, which any BEAM can read too.
 //!
 //! A pod is `#{generation => N, spec => Pod}` with the pod as the protocol has
-//! it, a verdict `#{retries => N, exit => Exit}`, and an entry of a journal
+//! it, a verdict `#{retries => N, exit => Exit, at => UnixMs, incarnation => N}`, of which
+//! older records lack the last two, and an entry of a journal
 //! `#{at => UnixMs, event => Kind, incarnation => N, generation => N, retries => N}`
 //! with what its kind has beside it. The form is the file's own:
 //! the protocol may change without it. How it may change itself is said with
@@ -11,11 +12,12 @@ use std::sync::Arc;
 
 use erlang_term_format::{Term, decode, encode};
 
-use crate::core::event::{Incarnation, Revision, StoredPod, Verdict};
+use crate::core::event::{Incarnation, LastExit, Revision, StoredPod, Verdict};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::journal::{Entry, Kind};
 use crate::core::spec::{Name, PodSpec};
 use crate::core::status::Exit;
+use crate::core::time::Moment;
 
 /// The record of a pod, without its verdict.
 pub(super) fn encode_pod(pod: &StoredPod) -> Vec<u8> {
@@ -36,15 +38,28 @@ pub(super) fn decode_pod(key: &[u8], record: &[u8]) -> Result<StoredPod, String>
 
 /// The record of a verdict.
 pub(super) fn encode_verdict(verdict: &Verdict) -> Vec<u8> {
-    encode(&map([("retries", Term::from(verdict.retries)), ("exit", exit_to_term(&verdict.exit))]))
+    let at = match verdict.last.at {
+        Some(Moment::Wall(at)) => Term::Integer(at),
+        // Which nobody could read after a reboot.
+        Some(Moment::Boot(_)) | None => Term::nil(),
+    };
+    encode(&map([
+        ("retries", Term::from(verdict.retries)),
+        ("exit", exit_to_term(&verdict.last.exit)),
+        ("at", at),
+        ("incarnation", Term::from(verdict.incarnation.0)),
+    ]))
 }
 
 /// The verdict of a record, or why there is none.
 pub(super) fn decode_verdict(record: &[u8]) -> Result<Verdict, String> {
     let term = decode(record).map_err(|error| error.to_string())?;
+    let at = term.get("at").and_then(Term::as_i64).map(Moment::Wall);
+    let incarnation = term.get("incarnation").and_then(Term::as_u64).unwrap_or_default();
     Ok(Verdict {
         retries: field(&term, "retries", retries_of)?,
-        exit: field(&term, "exit", exit_from_term)?,
+        last: LastExit { exit: field(&term, "exit", exit_from_term)?, at },
+        incarnation: Incarnation(incarnation),
     })
 }
 

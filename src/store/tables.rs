@@ -27,7 +27,7 @@ use super::fault::Fault;
 use super::journal;
 use super::record;
 use super::salvage::{Row, Wreck};
-use crate::core::event::{Revision, StoredPod, Verdict};
+use crate::core::event::{Incarnation, LastExit, Revision, StoredPod, Verdict};
 use crate::core::failure::{Code, Failure, Place};
 use crate::core::journal::Entry;
 use crate::core::spec::Name;
@@ -210,7 +210,8 @@ fn unreadable_verdict(pod: &Name, path: &Path, what: &str) -> Verdict {
         .at(Place::Pod, pod)
         .at(Place::Path, path.display())
         .hint("restart the pod, or apply another spec, to run it again");
-    Verdict { exit: Exit::Failed(failure), retries: 0 }
+    let last = LastExit { exit: Exit::Failed(failure), at: None };
+    Verdict { last, retries: 0, incarnation: Incarnation::default() }
 }
 
 impl Unreadable {

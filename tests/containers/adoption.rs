@@ -171,6 +171,7 @@ fn an_exit_that_nobody_has_seen_is_acted_on_by_policy_with_the_time_that_it_happ
     let ended_by = unix_ms();
 
     // However often a program comes, it finds the same.
+    let mut told = Vec::new();
     for _ in 0..3 {
         let mut port = machine.port();
         assert!(is_in(&mut port, "once", "terminal"));
@@ -184,9 +185,46 @@ fn an_exit_that_nobody_has_seen_is_acted_on_by_policy_with_the_time_that_it_happ
         // The wait counts from the end, not from now.
         let due = unix_ms() + number(&web, "retry_in_ms");
         assert!((due - ended_at - 600_000).abs() < 1_000, "{web}");
+        told.push(pods.map(|pod| {
+            let status = status(&mut port, pod);
+            ["last_exit_at_ms", "incarnation"].map(|key| number(&status, key))
+        }));
         port.kill();
     }
+    assert!(told.iter().all(|of_pods| *of_pods == told[0]), "{told:?}");
+    assert!(told[0].as_flattened().iter().all(|number| *number > 0), "{told:?}");
     assert_eq!([&once_runs, &clean_runs, &web_runs].map(lines), [1, 1, 1]);
+}
+
+#[test]
+fn how_the_run_before_has_ended_is_told_of_as_before() {
+    let Some(machine) = Machine::new("the run before") else { return };
+    let machine = machine.with(&["--backoff-base-ms", "1"]);
+    let flag = machine.dir.path().join("volume");
+    fs::create_dir(&flag).expect("a directory");
+    let spec = machine.pod("web", "[ -e /v/once ] && exec sleep 1000; : >/v/once; exit 7", "");
+    let volume = format!(
+        "volumes => [#{{name => <<\"v\">>, source => {{host, <<\"{}\">>}}}}]",
+        flag.display()
+    );
+    let mount = "mounts => [#{volume => <<\"v\">>, path => <<\"/v\">>}]";
+    let spec = spec.replacen("#{", &format!("#{{{volume}, "), 1);
+    let at = spec.rfind("command").expect("a container");
+    let spec = format!("{}{mount}, {}", &spec[..at], &spec[at..]);
+    let mut port = machine.port();
+    port.ok("apply", &spec);
+    eventually("it runs again", || {
+        let status = status(&mut port, "web");
+        text(&status, "status") == "running" && number(&status, "retries") == 1
+    });
+    let told = |port: &mut Port| status(port, "web").to_string();
+    let before = told(&mut port);
+    for _ in 0..3 {
+        port.kill();
+        port = machine.port();
+        port.ok("sync", "nil");
+        assert_eq!(told(&mut port), before);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use tank::core::failure::Failure;
 use tank::core::forecast::Forecast;
 use tank::core::spec::{Name, PodSpec, RestartPolicy};
 use tank::core::status::{Exit, Goal, PodStatus};
+use tank::core::time::Moment;
 
 use crate::fixtures;
 
@@ -117,7 +118,7 @@ fn write(write: &Write) -> String {
         Write::Seed(spec) => format!("seed {}", spec.name),
         Write::Delete(pod) => format!("delete {pod}"),
         Write::PutVerdict(pod, generation, verdict) => {
-            let (exit, retries) = (ended(&verdict.exit), verdict.retries);
+            let (exit, retries) = (ended(&verdict.last.exit), verdict.retries);
             format!("verdict on {pod} generation {}: {exit}, retries {retries}", generation.0)
         }
         Write::ClearVerdict(pod) => format!("clear verdict on {pod}"),
@@ -196,8 +197,15 @@ fn full_status(pod: &Name, status: &PodStatus) -> String {
     add("pid", status.host_pid.map(|pid| pid.to_string()));
     add("retry in", status.retry_in_ms.map(time));
     add("last", status.last_exit.as_ref().map(ended));
-    add("at", status.last_exit_at.map(|at| time(at.0)));
+    add("at", status.last_exit_at.map(moment));
     text
+}
+
+fn moment(at: Moment) -> String {
+    match at {
+        Moment::Boot(at) => time(at.0),
+        Moment::Wall(at) => format!("{at} ms since 1970"),
+    }
 }
 
 pub(crate) fn ended(exit: &Exit) -> String {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use redb::{Database, ReadableDatabase, TableDefinition};
 use tank::core::action::Write::PutVerdict;
-use tank::core::event::{DesiredChange, StoredPod, Verdict};
+use tank::core::event::{DesiredChange, StoredPod};
 use tank::core::failure::Code;
 use tank::core::journal::{Entry, Kind};
 use tank::core::spec::Name;
@@ -405,7 +405,7 @@ fn a_job_whose_verdict_is_lost_with_its_page_stays_terminal_by_its_journal() {
         }
         let pods = store.list().unwrap().pods;
         let verdict = |n: usize| pods[n].1.as_ref().unwrap().verdict.clone();
-        let exit = verdict(0).expect("the job is not run again").exit;
+        let exit = verdict(0).expect("the job is not run again").last.exit;
         if let Exit::Failed(failure) = exit {
             lost += 1;
             assert_eq!(failure.code, Code::StoreCorrupt);
@@ -421,7 +421,7 @@ fn a_verdict_and_a_journal_outlive_a_damage_elsewhere() {
     content[0] = b'R';
     let mut store = DurableStore::open_on(start_on(content, "the magic").disk).unwrap();
     let pod = store.list().unwrap().pods[0].1.clone().unwrap();
-    assert_eq!(pod.verdict, Some(Verdict { exit: Exit::Exited(3), retries: 3 }));
+    assert_eq!(pod.verdict, Some(verdict(3)));
     let said = journal(&mut store, "pod00").unwrap();
     assert_eq!(said, ["applied 1", "started #1", "applied 2", "started #2"]);
 }

@@ -52,7 +52,7 @@ fn everything_is_there_after_a_restart() {
     let mut verdict = verdict(0);
     let in_container = Exit::InContainer(name("app"), Box::new(Exit::OutOfMemory));
     for exit in [Exit::Signaled(9), Exit::OutOfMemory, Exit::Exited(-1), in_container, failed] {
-        verdict.exit = exit;
+        verdict.last.exit = exit;
         store.commit(&[
             put("web", "a"),
             put("web", "b"),
@@ -231,7 +231,7 @@ fn a_job_whose_verdict_cannot_be_read_stays_terminal_and_says_why() {
         let pods = store.list().unwrap().pods;
         let stored = pods[0].1.clone().unwrap();
         assert_eq!((stored.generation, stored.spec), (generation, spec("job", "a")));
-        let Some(Exit::Failed(failure)) = stored.verdict.map(|verdict| verdict.exit) else {
+        let Some(Exit::Failed(failure)) = stored.verdict.map(|verdict| verdict.last.exit) else {
             panic!("the job has lost its verdict");
         };
         assert_eq!(failure.code, Code::StoreCorrupt);

@@ -6,7 +6,7 @@
 //! which had come to an end; `fixtures/schema1.terms` is what it then listed.
 
 use erlang_term_format::{Term, text};
-use tank::core::event::{DesiredChange, Revision, Verdict};
+use tank::core::event::{DesiredChange, Incarnation, LastExit, Revision, Verdict};
 use tank::core::failure::{Code, Failure, Place};
 use tank::core::status::Exit;
 use tank::store::{DurableStore, Store};
@@ -48,7 +48,10 @@ fn a_file_of_schema_1_keeps_every_pod_and_verdict() {
         Failure::new(Code::RuntimeFailed, "no such image").at(Place::Pod, "broken".to_owned());
     let verdicts: Vec<Option<Verdict>> =
         found.pods.into_iter().map(|(_, pod)| pod.unwrap().verdict).collect();
-    let of = |exit| Some(Verdict { exit, retries: 0 });
+    let of = |exit| {
+        let last = LastExit { exit, at: None };
+        Some(Verdict { last, retries: 0, incarnation: Incarnation::default() })
+    };
     assert_eq!(verdicts, [of(Exit::Failed(failure)), of(Exit::Exited(3)), None]);
 }
 

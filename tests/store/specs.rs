@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tank::core::action::Write;
-use tank::core::event::{Incarnation, Revision, Verdict};
+use tank::core::event::{Incarnation, LastExit, Revision, Verdict};
 use tank::core::journal::{Entry, Kind};
 use tank::core::spec::{
     Confinement, ContainerSpec, Image, Limits, Name, Network, PodSpec, RestartPolicy, Stop, Userns,
     Volume, VolumeSource,
 };
 use tank::core::status::Exit;
+use tank::core::time::Moment;
 use tank::store::{Change, Store};
 
 pub(crate) fn name(text: &str) -> Name {
@@ -66,7 +67,8 @@ pub(crate) fn delete(pod: &str) -> Write {
 }
 
 pub(crate) fn verdict(code: i32) -> Verdict {
-    Verdict { exit: Exit::Exited(code), retries: 3 }
+    let last = LastExit { exit: Exit::Exited(code), at: Some(Moment::Wall(-7)) };
+    Verdict { last, retries: 3, incarnation: Incarnation(9) }
 }
 
 /// That the run of this number was started.

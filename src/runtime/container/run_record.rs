@@ -12,12 +12,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use erlang_term_format::{Term, decode, encode};
+use erlang_term_format::{Term, decode, encode, tuple};
 use tank_shim::record::EXIT_FILE;
 
-use crate::core::event::{EndCause, Ended, Incarnation, Origin, Revision};
+use crate::core::event::{EndCause, Ended, Incarnation, LastExit, Origin, Revision};
 use crate::core::spec::PodSpec;
-use crate::core::time::Millis;
+use crate::core::time::{Millis, Moment};
 use crate::store::{exit_from_term, exit_to_term};
 
 /// The file that says what a run was made from.
@@ -45,12 +45,13 @@ pub(super) struct RunRecord {
 impl RunRecord {
     /// Writes it, over one of an earlier run.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        let Origin { generation, spec, retries } = &*self.origin;
+        let Origin { generation, spec, retries, last } = &*self.origin;
         let term = map([
             ("boot_id", self.boot_id.as_str().into()),
             ("incarnation", Term::from(self.incarnation.0)),
             ("generation", Term::from(generation.0)),
             ("retries", Term::from(*retries)),
+            ("last", last.as_ref().map_or(Term::nil(), last_to_term)),
             ("started_at_ms", instant(self.started_at)),
             ("is_adjusting", Term::from(self.is_adjusting)),
             ("spec", spec.to_term()),
@@ -73,12 +74,33 @@ impl RunRecord {
                     generation: Revision(number("generation")?),
                     spec: Arc::new(spec),
                     retries: u32::try_from(number("retries")?).ok()?,
+                    last: term.get("last").and_then(last_from_term),
                 }),
                 started_at: number("started_at_ms").map(Millis),
                 is_adjusting: term.get("is_adjusting").is_some_and(|term| term.is_atom("true")),
             })
         })
     }
+}
+
+/// `{Exit, At}` with `{boot, Ms}` or `{unix, Ms}` as the time, or none.
+fn last_to_term(last: &LastExit) -> Term<'_> {
+    let at = match last.at {
+        Some(Moment::Boot(at)) => tuple![Term::atom("boot"), Term::from(at.0)],
+        Some(Moment::Wall(at)) => tuple![Term::atom("unix"), Term::Integer(at)],
+        None => Term::nil(),
+    };
+    tuple![exit_to_term(&last.exit), at]
+}
+
+fn last_from_term(term: &Term<'_>) -> Option<LastExit> {
+    let [exit, at] = term.as_tuple()? else { return None };
+    let at = at.as_tuple().and_then(|at| match at {
+        [clock, at] if clock.is_atom("boot") => Some(Moment::Boot(Millis(at.as_u64()?))),
+        [clock, at] if clock.is_atom("unix") => Some(Moment::Wall(at.as_i64()?)),
+        _ => None,
+    });
+    Some(LastExit { exit: exit_from_term(exit)?, at })
 }
 
 /// Writes how a run ended.
@@ -198,7 +220,7 @@ mod tests {
         RunRecord {
             boot_id: "boot".into(),
             incarnation: Incarnation(7),
-            origin: Arc::new(Origin { generation, spec, retries: 2 }),
+            origin: Arc::new(Origin { generation, spec, retries: 2, last: None }),
             started_at: None,
             is_adjusting: false,
         }
@@ -210,6 +232,14 @@ mod tests {
         assert_eq!(RunRecord::read(dir.path()).unwrap(), None);
         for (started_at, is_adjusting) in [(None, false), (Some(Millis(9)), true)] {
             let record = RunRecord { started_at, is_adjusting, ..record() };
+            record.write(dir.path()).unwrap();
+            assert_eq!(RunRecord::read(dir.path()).unwrap(), Some(record));
+        }
+        for at in [None, Some(Moment::Boot(Millis(9))), Some(Moment::Wall(-9))] {
+            let last = Some(LastExit { exit: Exit::Signaled(9), at });
+            let RunRecord { origin, .. } = record();
+            let origin = Arc::new(Origin { last, ..Origin::clone(&origin) });
+            let record = RunRecord { origin, ..record() };
             record.write(dir.path()).unwrap();
             assert_eq!(RunRecord::read(dir.path()).unwrap(), Some(record));
         }

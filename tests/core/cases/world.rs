@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use tank::core::action::{Action, Command, Write};
 use tank::core::event::{
-    ActionId, EndCause, Ended, Event, Incarnation, Observation, ObservedRun, Outcome, Request,
-    StartError, Started, Ticket, Verdict,
+    ActionId, EndCause, Ended, Event, Incarnation, LastExit, Observation, ObservedRun, Outcome,
+    Request, StartError, Started, Ticket, Verdict,
 };
 use tank::core::failure::{Code, Failure};
 use tank::core::reconciler::{Config, Reconciler};
 use tank::core::spec::Name;
 use tank::core::status::Exit;
-use tank::core::time::Millis;
+use tank::core::time::{Millis, Moment};
 
 use crate::store::Store;
 use crate::{fixtures, text};
@@ -158,7 +158,9 @@ impl World {
                 let exit = text::exit(kind, number);
                 let pod = fixtures::name(pod);
                 let generation = self.store.pods()[&pod].generation;
-                let verdict = Write::PutVerdict(pod, generation, Verdict { exit, retries: 2 });
+                let last = LastExit { exit, at: Some(Moment::Wall(-1_000)) };
+                let verdict = Verdict { last, retries: 2, incarnation: Incarnation(7) };
+                let verdict = Write::PutVerdict(pod, generation, verdict);
                 self.store.commit(verdict).expect("this store does not fail");
             }
             [pod, "vanished", "unnoticed"] => {

@@ -471,7 +471,7 @@ impl Judge {
     fn judge_write(write: &Write, truth: &Truth<'_>) {
         let Write::PutVerdict(pod, generation, verdict) = write else { return };
         let spec = truth.store.spec_at(pod, *generation).expect("a verdict on a stored spec");
-        let is_retried = restarts(spec.restart, &verdict.exit);
+        let is_retried = restarts(spec.restart, &verdict.last.exit);
         assert!(!is_retried, "{pod}: a verdict where {:?} restarts", spec.restart);
     }
 
