@@ -7,7 +7,6 @@ use erlang_term_format::{Term, decode, tuple};
 use tank::core::action::Notice;
 use tank::core::event::{ActionId, Incarnation};
 use tank::core::spec::Name;
-use tank::core::time::Millis;
 use tank::port::frame::{Frame, FrameReader};
 use tank::port::message::Incoming;
 use tank::port::session::{Purpose, Session, Work};
@@ -91,7 +90,8 @@ impl Conversation {
         match work {
             Work::Request(id, _) | Work::Journal(id, _) => self.session.answer(id, Ok(Term::nil())),
             Work::Cast(Cast::Exited(pod, incarnation, exit)) => {
-                self.session.notify(&Notice::RunEnded { pod, incarnation, exit, at: Millis(0) });
+                let (origin, at) = Default::default();
+                self.session.notify(&Notice::RunEnded { pod, incarnation, origin, exit, at });
             }
             Work::Cast(_) => self.start_a_run(),
             Work::Answer(_, Ok(_)) => self.session.notify(&Notice::PodGone { pod: web() }),
@@ -107,6 +107,7 @@ impl Conversation {
         self.session.notify(&Notice::RunStarted {
             pod,
             incarnation,
+            origin: Default::default(),
             host_pid: None,
             is_adopted: false,
         });

@@ -154,6 +154,8 @@ pub enum Notice {
         pod: Name,
         /// Which run.
         incarnation: Incarnation,
+        /// The version of the spec that it was made from, and restarts in a row before it.
+        origin: (Revision, u32),
         /// The workload's pid on the host, where it has one.
         host_pid: Option<i32>,
         /// Whether it is an earlier program's.
@@ -165,6 +167,8 @@ pub enum Notice {
         pod: Name,
         /// Which run.
         incarnation: Incarnation,
+        /// The version of the spec that it was made from, and restarts in a row before it.
+        origin: (Revision, u32),
         /// How.
         exit: Exit,
         /// When.
@@ -176,6 +180,8 @@ pub enum Notice {
         pod: Name,
         /// Which run.
         incarnation: Incarnation,
+        /// The version of the spec that it was made from, and restarts in a row before it.
+        origin: (Revision, u32),
         /// Why.
         failure: Failure,
     },

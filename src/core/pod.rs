@@ -515,7 +515,8 @@ impl Pod {
         let (pod, incarnation, host_pid) = (name.clone(), self.incarnation, started.host_pid);
         let started = Arc::new(Started { at: started.at.min(fx.now), ..started });
         self.enter(fx, State::Running { started });
-        fx.notify(Notice::RunStarted { pod, incarnation, host_pid, is_adopted });
+        let origin = self.origin();
+        fx.notify(Notice::RunStarted { pod, incarnation, origin, host_pid, is_adopted });
     }
 
     fn start_failed(&mut self, name: &Name, fx: &mut Effects, error: StartError) {
@@ -623,7 +624,8 @@ impl Pod {
             (State::Sweeping { run, rest, .. }, Ok(exit)) => {
                 let (run, rest) = (*run, *rest);
                 self.orphans.retain(|orphan| *orphan != run);
-                if rest == Rest::Fresh {
+                // Unless that is known from its record.
+                if rest == Rest::Fresh && self.last.is_none() {
                     self.last = Some(Box::new(Ended::new(exit, fx.now).into()));
                 }
                 self.enter(fx, State::Resting(rest));
@@ -673,6 +675,7 @@ impl Pod {
         fx.notify(Notice::StartFailed {
             pod: name.clone(),
             incarnation: self.incarnation,
+            origin: self.origin(),
             failure: failure.clone(),
         });
     }
@@ -681,9 +684,16 @@ impl Pod {
         fx.notify(Notice::RunEnded {
             pod: name.clone(),
             incarnation: self.incarnation,
+            origin: self.origin(),
             exit: exit.clone(),
             at: *at,
         });
+    }
+
+    /// What is told of with what happens to the run.
+    fn origin(&self) -> (Revision, u32) {
+        let generation = self.tracked.as_ref().map(|tracked| tracked.generation);
+        (generation.unwrap_or_default(), self.retries)
     }
 }
 
@@ -852,9 +862,12 @@ impl Pod {
         let known = newer.filter_map(|run| Some((run, run.origin.as_deref()?)));
         let Some((run, origin)) = known.max_by_key(|(run, _)| run.incarnation) else { return };
         // Where nothing is to follow from its end, what is left of it is swept.
-        let is_over = |ended: &Ended| self.desired.is_none() || ended.cause == EndCause::Request;
-        if run.ended.as_ref().is_some_and(is_over) {
-            return;
+        match &run.ended {
+            Some(_) if self.desired.is_none() => return,
+            Some(ended) if ended.cause == EndCause::Request => {
+                return self.note_asked_end(name, fx, run.incarnation, origin, ended);
+            }
+            _ => {}
         }
         self.incarnation = run.incarnation;
         fx.note_incarnation(run.incarnation);
@@ -869,6 +882,26 @@ impl Pod {
         match &run.ended {
             None => self.enter(fx, State::Resting(Rest::Found)),
             Some(ended) => self.take_up_end(name, fx, ended, run.started_at),
+        }
+    }
+
+    /// An earlier program, or the shim on its behalf, had stopped the run.
+    fn note_asked_end(
+        &mut self,
+        name: &Name,
+        fx: &mut Effects,
+        incarnation: Incarnation,
+        origin: &Origin,
+        ended: &Ended,
+    ) {
+        let end = Ended { at: ended.at.min(fx.now), ..ended.clone() };
+        let last = LastExit::from(end.clone());
+        // It is seen again until it is swept.
+        if self.last.as_deref() != Some(&last) {
+            self.last = Some(Box::new(last));
+            let origin = (origin.generation, origin.retries);
+            let (pod, exit, at) = (name.clone(), end.exit, end.at);
+            fx.notify(Notice::RunEnded { pod, incarnation, origin, exit, at });
         }
     }
 
@@ -1043,7 +1076,7 @@ impl Pod {
             State::Stopping { action: None, .. } => {
                 format!("{}, and the last stop failed", self.end_cause(mode))
             }
-            State::Sweeping { .. } => "ending a run that is not wanted".to_string(),
+            State::Sweeping { .. } => "clearing an earlier run away".to_string(),
             State::Removing { .. } => "deleted, removing what it left behind".to_string(),
         })
     }

@@ -16,39 +16,35 @@ pub(super) struct Journal {
     told: BTreeMap<Name, Told>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
     status: Status,
     incarnation: Incarnation,
-    generation: Revision,
-    retries: u32,
 }
 
 impl Journal {
     /// What the journal of a pod says of this, which happened at that time of the
     /// wall clock. That another spec was applied, the store notes itself.
     pub(super) fn entry(&mut self, notice: &Notice, at_unix_ms: i64) -> Option<(Name, Entry)> {
-        let of_run = |pod: &Name, run: Incarnation, kind| {
-            let told = self.told.get(pod);
-            let (generation, retries) =
-                told.map_or_else(Default::default, |told| (told.generation, told.retries));
-            let entry = Entry { at_unix_ms, kind, incarnation: run, generation, retries };
-            Some((pod.clone(), entry))
+        let of_run = |pod: &Name, incarnation, (generation, retries), kind| {
+            Some((pod.clone(), Entry { at_unix_ms, kind, incarnation, generation, retries }))
         };
         match notice {
-            Notice::RunStarted { pod, incarnation, host_pid, is_adopted } => {
+            Notice::RunStarted { pod, incarnation, origin, host_pid, is_adopted } => {
                 let host_pid = *host_pid;
                 let kind = match is_adopted {
                     true => Kind::Adopted { host_pid },
                     false => Kind::Started { host_pid },
                 };
-                of_run(pod, *incarnation, kind)
+                of_run(pod, *incarnation, *origin, kind)
             }
-            Notice::RunEnded { pod, incarnation, exit, .. } => {
-                of_run(pod, *incarnation, Kind::Ended { exit: exit.clone() })
+            Notice::RunEnded { pod, incarnation, origin, exit, .. } => {
+                self.note_run(pod, *incarnation);
+                of_run(pod, *incarnation, *origin, Kind::Ended { exit: exit.clone() })
             }
-            Notice::StartFailed { pod, incarnation, failure } => {
-                of_run(pod, *incarnation, Kind::Failed { failure: failure.clone() })
+            Notice::StartFailed { pod, incarnation, origin, failure } => {
+                self.note_run(pod, *incarnation);
+                of_run(pod, *incarnation, *origin, Kind::Failed { failure: failure.clone() })
             }
             Notice::StatusChanged { pod, status } => self.of_status(pod, status, at_unix_ms),
             Notice::PodGone { pod } => {
@@ -56,6 +52,13 @@ impl Journal {
                 None
             }
         }
+    }
+
+    /// A run is over, perhaps before anything was told of the pod: then what follows is
+    /// new.
+    fn note_run(&mut self, pod: &Name, incarnation: Incarnation) {
+        let told = Told { status: Status::Running, incarnation };
+        self.told.entry(pod.clone()).or_insert(told);
     }
 
     fn of_status(
@@ -66,11 +69,12 @@ impl Journal {
     ) -> Option<(Name, Entry)> {
         let now = Told::of(status);
         let before = self.told.insert(pod.clone(), now);
-        if before.is_some_and(|before| before.is_as(&now)) {
+        if before == Some(now) {
             return None;
         }
         let kind = kind_of(status, before.is_some())?;
-        let Told { incarnation, generation, retries, .. } = now;
+        let (incarnation, generation) = (now.incarnation, Revision(status.generation));
+        let retries = status.retries;
         Some((pod.clone(), Entry { at_unix_ms, kind, incarnation, generation, retries }))
     }
 }
@@ -91,17 +95,7 @@ fn kind_of(status: &PodStatus, is_known: bool) -> Option<Kind> {
 
 impl Told {
     fn of(status: &PodStatus) -> Self {
-        Self {
-            status: status.status,
-            incarnation: Incarnation(status.incarnation),
-            generation: Revision(status.generation),
-            retries: status.retries,
-        }
-    }
-
-    /// Whether both are of one and the same state.
-    fn is_as(&self, other: &Self) -> bool {
-        (self.status, self.incarnation) == (other.status, other.incarnation)
+        Self { status: status.status, incarnation: Incarnation(status.incarnation) }
     }
 }
 
@@ -134,15 +128,16 @@ mod tests {
         Notice::StatusChanged { pod: name(), status }
     }
 
-    fn started(incarnation: u64) -> Notice {
-        let incarnation = Incarnation(incarnation);
+    fn started(incarnation: u64, retries: u32) -> Notice {
+        let (incarnation, origin) = (Incarnation(incarnation), (Revision(4), retries));
         let is_adopted = false;
-        Notice::RunStarted { pod: name(), incarnation, host_pid: Some(42), is_adopted }
+        Notice::RunStarted { pod: name(), incarnation, origin, host_pid: Some(42), is_adopted }
     }
 
-    fn ended(incarnation: u64, code: i32) -> Notice {
-        let (incarnation, exit) = (Incarnation(incarnation), Exit::Exited(code));
-        Notice::RunEnded { pod: name(), incarnation, exit, at: Millis(0) }
+    fn ended(incarnation: u64, retries: u32) -> Notice {
+        let (incarnation, origin) = (Incarnation(incarnation), (Revision(4), retries));
+        let (exit, at) = (Exit::Exited(1), Millis(0));
+        Notice::RunEnded { pod: name(), incarnation, origin, exit, at }
     }
 
     /// Kinds with run, generation and retries.
@@ -161,14 +156,14 @@ mod tests {
     fn a_crash_and_a_restart_are_five_entries() {
         let said = entries(&[
             status(Status::Starting, 1, 0),
-            started(1),
+            started(1, 0),
             status(Status::Running, 1, 0),
-            ended(1, 1),
+            ended(1, 0),
             status(Status::BackingOff, 1, 1),
             status(Status::Starting, 2, 1),
-            started(2),
+            started(2, 1),
             status(Status::Running, 2, 1),
-            ended(2, 0),
+            ended(2, 1),
             status(Status::Terminal, 2, 1),
         ]);
         let expected = [
@@ -188,6 +183,7 @@ mod tests {
         let failed = Notice::StartFailed {
             pod: name(),
             incarnation: Incarnation(1),
+            origin: (Revision(4), 0),
             failure: failure.clone(),
         };
         let mut journal = Journal::default();
@@ -205,6 +201,12 @@ mod tests {
     #[test]
     fn a_verdict_of_an_earlier_program_is_not_noted_again() {
         assert_eq!(entries(&[status(Status::Terminal, 0, 0)]), []);
+    }
+
+    #[test]
+    fn what_follows_from_an_end_that_is_found_is_noted() {
+        let said = entries(&[ended(7, 2), status(Status::Terminal, 7, 2)]);
+        assert_eq!(said, [("ended", 7, 4, 2), ("terminal", 7, 4, 2)]);
     }
 
     #[test]

@@ -7,14 +7,14 @@ use crate::core::action::Notice;
 /// `debug`.
 pub(super) fn narrate(notice: &Notice) {
     match notice {
-        Notice::RunStarted { pod, incarnation, host_pid, is_adopted } => {
+        Notice::RunStarted { pod, incarnation, host_pid, is_adopted, .. } => {
             let what = if *is_adopted { "taken over" } else { "started" };
             tracing::info!(%pod, run = incarnation.0, host_pid, "{what}");
         }
         Notice::RunEnded { pod, incarnation, exit, .. } => {
             tracing::info!(%pod, run = incarnation.0, ?exit, "ended");
         }
-        Notice::StartFailed { pod, incarnation, failure } => {
+        Notice::StartFailed { pod, incarnation, failure, .. } => {
             tracing::info!(%pod, run = incarnation.0, %failure, "could not be started");
         }
         Notice::StatusChanged { pod, status } => {

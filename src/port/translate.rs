@@ -313,7 +313,7 @@ pub fn notice(notice: &Notice) -> Term<'_> {
         Notice::RunEnded { pod, incarnation, exit, .. } => {
             tuple![Term::atom("ended"), text(pod), integer(incarnation.0), self::exit(exit)]
         }
-        Notice::StartFailed { pod, incarnation, failure } => {
+        Notice::StartFailed { pod, incarnation, failure, .. } => {
             tuple![Term::atom("failed"), text(pod), integer(incarnation.0), self::failure(failure)]
         }
         Notice::StatusChanged { pod, status } => {

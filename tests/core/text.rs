@@ -166,7 +166,7 @@ pub(crate) fn notice(notice: &Notice) -> String {
         Notice::RunEnded { pod, incarnation, exit, .. } => {
             format!("{pod} #{} {}", incarnation.0, ended(exit))
         }
-        Notice::StartFailed { pod, incarnation, failure } => {
+        Notice::StartFailed { pod, incarnation, failure, .. } => {
             format!("{pod} #{} failed to start: {failure}", incarnation.0)
         }
         Notice::StatusChanged { pod, status } => {

@@ -54,8 +54,8 @@ defmodule Tank.Reconciler do
   ## When a pod does not run
 
   Its `Tank.Status` says why: `:reason` in a line, `:last_exit` in full, with a hint where one is
-  known. Each failure of a container is logged as a warning, with its pod's name as `tank_pod` in
-  the metadata. What its processes write to stdout and stderr is in the data directory, in
+  known. Each failure of a container while the app runs is logged as a warning, with its pod's name
+  as `tank_pod` in the metadata; one that a start finds is in `Tank.events/1` like any other. What its processes write to stdout and stderr is in the data directory, in
   `logs/POD/CONTAINER.log` and, when that grew, `CONTAINER.log.1`, until the pod is deleted.
 
   The environment variable `TANK_LOG` (`error`, `warn`, `info` or `debug`; `warn` by default) says

@@ -599,7 +599,7 @@ impl Judge {
                 let run = truth.runs.get(*incarnation);
                 assert!(run.is_some_and(|run| run.pod == *pod), "{pod}: no such run started");
             }
-            Notice::RunEnded { pod, incarnation, exit, at } => {
+            Notice::RunEnded { pod, incarnation, exit, at, .. } => {
                 self.run_ended(pod, *incarnation, exit, at.0, truth);
             }
             Notice::StartFailed { pod, incarnation, .. } => {
