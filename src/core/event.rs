@@ -123,13 +123,15 @@ pub struct Started {
     pub host_pid: Option<i32>,
     /// The pids of several containers.
     pub containers: Option<Arc<BTreeMap<Name, i32>>>,
+    /// Whether it was being stopped already when it was taken over.
+    pub is_stopping: bool,
 }
 
 impl Started {
     /// A run with a single workload, or none that has a pid.
     #[must_use]
     pub fn new(at: Millis, host_pid: Option<i32>) -> Self {
-        Self { at, host_pid, containers: None }
+        Self { at, host_pid, containers: None, is_stopping: false }
     }
 }
 

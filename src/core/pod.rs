@@ -513,6 +513,8 @@ impl Pod {
 
     fn started(&mut self, name: &Name, fx: &mut Effects, started: Started, is_adopted: bool) {
         let (pod, incarnation, host_pid) = (name.clone(), self.incarnation, started.host_pid);
+        // Nobody can take that back: its end is waited for, and it begins afresh.
+        self.is_restart_asked |= started.is_stopping;
         let started = Arc::new(Started { at: started.at.min(fx.now), ..started });
         self.enter(fx, State::Running { started });
         let origin = self.origin();
@@ -1084,7 +1086,10 @@ impl Pod {
     fn end_cause(&self, mode: Mode) -> &'static str {
         let Some(desired) = &self.desired else { return "deleted" };
         let tracked = self.tracked.as_ref().map(|tracked| tracked.generation);
+        let was_stopping =
+            matches!(&self.state, State::Stopping { started, .. } if started.is_stopping);
         match mode {
+            Mode::Working if was_stopping => "restarting after a stop that was under way",
             Mode::Working if tracked == Some(desired.generation) => "restarting on request",
             Mode::Working => "restarting with a new spec",
             Mode::Holding | Mode::Halting => "shutting down",

@@ -13,7 +13,7 @@ use super::{Machine, host_pid, is_in, parent_of, status};
 /// Longer than any test.
 const LONG: [&str; 4] = ["--backoff-base-ms", "600000", "--backoff-cap-ms", "600000"];
 
-fn number(status: &Term<'_>, key: &str) -> i64 {
+pub(super) fn number(status: &Term<'_>, key: &str) -> i64 {
     status.get(key).and_then(Term::as_i64).unwrap_or_else(|| panic!("no {key}: {status}"))
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::adoption::{number, signal};
 use crate::support::{Port, eventually, is_alive};
-use crate::{Machine, host_pid};
+use crate::{Machine, host_pid, is_in, status};
 
 /// Long enough to be told from no time at all.
 const ALONE: Duration = Duration::from_millis(250);
@@ -106,6 +107,33 @@ fn pods_that_are_to_stop_later_do_so_that_long_after_every_end_of_the_program() 
         assert!(ended.elapsed() >= ALONE, "{way:?}: {:?}", ended.elapsed());
         assert!(machine.logged("web").contains("bye"), "{way:?}");
     }
+}
+
+#[test]
+fn a_pod_that_is_being_stopped_is_not_said_to_run_and_begins_afresh() {
+    let Some(machine) = Machine::new("a stop, then a start") else { return };
+    let machine = machine.with(&["--on-disconnect", "stop", "--stop-grace-ms", "60000"]);
+    let mut port = machine.port();
+    let script = "trap 'echo bye' TERM; echo tick; while true; do sleep 0.02 & wait; done";
+    port.ok("apply", &machine.pod("web", script, ""));
+    port.ok("sync", "nil");
+    let pid = host_pid(&mut port, "web");
+    eventually("the pod writes", || machine.logged("web").contains("tick"));
+    port.kill();
+    eventually("it is asked to end", || machine.logged("web").contains("bye"));
+    let mut port = machine.port();
+    assert!(is_in(&mut port, "web", "stopping"), "{}", status(&mut port, "web"));
+    assert_eq!(host_pid(&mut port, "web"), pid);
+    signal(pid, Signal::KILL);
+    eventually("another runs", || is_in(&mut port, "web", "running"));
+    assert_ne!(host_pid(&mut port, "web"), pid);
+    assert_eq!(number(&status(&mut port, "web"), "retries"), 0);
+    let events = port.ok("events", "<<\"web\">>").to_string();
+    assert!(events.contains("a stop that was under way"), "{events}");
+    assert_eq!(machine.logged("web").matches("bye").count(), 1, "it was asked once");
+    // Else the end of the test would wait for it.
+    signal(host_pid(&mut port, "web"), Signal::KILL);
+    eventually("it waits", || is_in(&mut port, "web", "backing_off"));
 }
 
 #[test]

@@ -315,9 +315,10 @@ impl Container {
         let kill_at_ms = asked_at_ms.saturating_add(self.wanted.stop.grace_ms);
         self.kill_at_ms = Some(self.kill_at_ms.map_or(kill_at_ms, |at| at.min(kill_at_ms)));
         match self.farewell {
-            Farewell::Preparing(_) => None,
+            // Many take a second signal for an order to hurry.
+            Farewell::Preparing(_) | Farewell::Said => None,
             Farewell::NotYet if !self.wanted.stop.pre_stop.is_empty() => self.prepare(),
-            Farewell::NotYet | Farewell::Said => {
+            Farewell::NotYet => {
                 self.ask();
                 None
             }

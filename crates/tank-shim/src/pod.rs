@@ -271,7 +271,9 @@ impl Pod {
         match self.launched_at_ms {
             Some(launched_at_ms) => {
                 let containers = self.running();
-                State::Running(RunningRun { pod, incarnation, launched_at_ms, containers })
+                let is_stopping = self.is_asked;
+                let run = RunningRun { pod, incarnation, launched_at_ms, containers, is_stopping };
+                State::Running(run)
             }
             None => State::Launching(LaunchingRun { pod, incarnation }),
         }

@@ -547,6 +547,9 @@ pub struct RunningRun {
     pub launched_at_ms: u64,
     /// Its containers but for those that have done their part.
     pub containers: Vec<RunningContainer>,
+    /// Whether it has been asked to stop, by whomever, and does.
+    #[serde(default)]
+    pub is_stopping: bool,
 }
 
 /// Containers that have been exec'd.

@@ -880,7 +880,8 @@ impl Live {
 /// What a greeting says of a run that has been launched.
 fn started_by_greeting(hello: &Hello) -> Option<Started> {
     let State::Running(run) = &hello.state else { return None };
-    Some(started_of(run.launched_at_ms, &run.containers))
+    let started = started_of(run.launched_at_ms, &run.containers);
+    Some(Started { is_stopping: run.is_stopping, ..started })
 }
 
 fn started_of(at_ms: u64, containers: &[RunningContainer]) -> Started {
@@ -891,5 +892,6 @@ fn started_of(at_ms: u64, containers: &[RunningContainer]) -> Started {
         at: Millis(at_ms),
         host_pid: host_pid.map(|first| first.host_pid),
         containers: (containers.len() > 1).then(|| Arc::new(pids())),
+        is_stopping: false,
     }
 }

@@ -129,10 +129,11 @@ impl World {
                 let failure = failure(Code::ImageUnavailable);
                 self.started(pod, Err(StartError { failure, is_download: true }));
             }
-            ["adopted", pod] => self.adopted(pod, Ok(())),
+            ["adopted", pod] => self.adopted(pod, Ok(()), false),
+            ["adopted", pod, "stopping"] => self.adopted(pod, Ok(()), true),
             ["adopting", pod, "failed"] => {
                 let failure = failure(Code::StartFailed);
-                self.adopted(pod, Err(StartError { failure, is_download: false }));
+                self.adopted(pod, Err(StartError { failure, is_download: false }), false);
             }
             ["stopped", pod] => self.stopped(pod, Ok(Exit::Signaled(15))),
             ["stopped", pod, kind, number] => self.stopped(pod, Ok(text::exit(kind, number))),
@@ -344,7 +345,7 @@ impl World {
         self.listen();
     }
 
-    fn adopted(&mut self, pod: &str, result: Result<(), StartError>) {
+    fn adopted(&mut self, pod: &str, result: Result<(), StartError>, is_stopping: bool) {
         let is_it = |(_, action): &&(ActionId, Action)| matches!(action, Action::Adopt { pod: adopted, .. } if adopted.as_str() == pod);
         let Some((id, Action::Adopt { incarnation, .. })) = self.pending.iter().find(is_it) else {
             panic!("{pod} is not being taken over")
@@ -357,6 +358,7 @@ impl World {
             self.runs.remove(&run);
         }
         let started = Started::new(at, i32::try_from(1000 + run.0).ok());
+        let started = Started { is_stopping, ..started };
         self.finish(id, Outcome::Started(result.map(|()| started)));
     }
 

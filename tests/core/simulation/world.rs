@@ -479,7 +479,13 @@ impl World {
             self.tell_later(delay, Event::RunEnded { pod, incarnation, ended });
         }
         self.runs.record_start(incarnation, true);
-        Ok(self.began(incarnation))
+        let is_stopping = is_live && self.troubled(20);
+        if is_stopping {
+            let pod = self.runs.get(incarnation).expect("it lives").pod.clone();
+            self.say(&format!("* run {} is being stopped", incarnation.0));
+            self.judge.excuse(&pod);
+        }
+        Ok(Started { is_stopping, ..self.began(incarnation) })
     }
 
     fn ended_now(&self, exit: Exit, cause: EndCause) -> Ended {
