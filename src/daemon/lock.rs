@@ -11,8 +11,11 @@ use rustix::io::Errno;
 use crate::core::failure::{Code, Failure, Place};
 use crate::os_words::os_words;
 
-/// The file in the directory that is locked and holds the holder's pid.
+/// The file in the directory that is locked and holds the holder's pid, and [`ENDING`]
+/// while that stops what it has before it ends.
 const FILE_NAME: &str = "lock";
+
+const ENDING: &str = "ending";
 
 /// A directory held by this process for as long as this value lives.
 #[derive(Debug)]
@@ -48,6 +51,18 @@ impl DirLock {
         Ok(Self { dir: dir.to_owned(), file })
     }
 
+    /// Says that the lock will be given back, if not at once.
+    pub fn note_ending(&mut self) {
+        // Nothing depends on it but how long others wait.
+        let _ = writeln!(self.file, "{ENDING}");
+    }
+
+    /// Whether whoever holds a directory has said that it ends.
+    pub fn is_holder_ending(dir: &Path) -> bool {
+        let noted = fs::read_to_string(dir.join(FILE_NAME)).unwrap_or_default();
+        noted.lines().nth(1) == Some(ENDING)
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -81,18 +96,19 @@ fn write_pid(file: &mut File) -> io::Result<()> {
 }
 
 fn held(dir: &Path, file: &mut File) -> Failure {
-    let mut pid = String::new();
+    let mut noted = String::new();
     // The holder writes its pid just after it has locked: an empty file is a
     // holder that is starting.
-    let _ = file.read_to_string(&mut pid);
-    let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() };
-    Failure::new(
-        Code::Locked,
-        format!("{} is in use by another tank port, pid {pid}", dir.display()),
-    )
-    .at(Place::Path, dir.display())
-    .at(Place::Pid, pid)
-    .hint("stop it, or give this one another --data-dir and --run-dir")
+    let _ = file.read_to_string(&mut noted);
+    let mut lines = noted.lines();
+    let pid = lines.next().filter(|pid| !pid.is_empty()).unwrap_or("unknown");
+    let (doing, hint) = match lines.next() {
+        Some(ENDING) => (", which stops its pods and ends", "start this one when it has ended"),
+        _ => ("", "stop it, or give this one another --data-dir and --run-dir"),
+    };
+    let what = format!("{} is in use by another tank port, pid {pid}{doing}", dir.display());
+    let failure = Failure::new(Code::Locked, what).at(Place::Path, dir.display());
+    failure.at(Place::Pid, pid).hint(hint)
 }
 
 fn failure(operation: &str, path: &Path, error: &io::Error) -> Failure {
@@ -111,10 +127,16 @@ mod tests {
     #[test]
     fn a_second_holder_is_refused_and_told_the_first_ones_pid() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DirLock::acquire(dir.path()).unwrap();
+        let mut first = DirLock::acquire(dir.path()).unwrap();
         let refused = DirLock::acquire(dir.path()).unwrap_err();
         assert_eq!(refused.code, Code::Locked);
         assert!(refused.at.contains(&(Place::Pid, std::process::id().to_string())));
+        assert!(!DirLock::is_holder_ending(dir.path()));
+        first.note_ending();
+        assert!(DirLock::is_holder_ending(dir.path()));
+        let refused = DirLock::acquire(dir.path()).unwrap_err();
+        assert!(refused.at.contains(&(Place::Pid, std::process::id().to_string())));
+        assert!(refused.message.ends_with("which stops its pods and ends"), "{}", refused.message);
         drop(first);
         DirLock::acquire(dir.path()).unwrap();
     }

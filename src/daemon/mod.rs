@@ -91,7 +91,7 @@ pub struct Daemon {
     spin: Spin,
     /// Says what this machine can do; taken by the greeting.
     host: Option<Term<'static>>,
-    _data_dir: Option<lock::DirLock>,
+    data_dir: Option<lock::DirLock>,
     run_dir: Option<lock::DirLock>,
 }
 
@@ -215,7 +215,10 @@ impl Daemon {
             }
             has_just_read = false;
             match self.sleep(&mut hangups, is_unfinished).await {
-                Wake::Hangup => self.disconnect(End::Done),
+                Wake::Hangup => {
+                    tracing::info!("the client is gone, or a signal says that it is");
+                    self.disconnect(End::Done);
+                }
                 Wake::News(news) => self.take_news(news),
                 Wake::Look(look) => self.take_look(look),
                 Wake::Event(event) => self.handle(event),
@@ -728,6 +731,9 @@ impl Daemon {
     fn end_without_client(&mut self, end: End) {
         // What is to happen later, the shims know.
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
+        if let Some(lock) = self.data_dir.as_mut().filter(|_| stop_pods) {
+            lock.note_ending();
+        }
         self.request(Waiter::Gone(end), Request::Shutdown { stop_pods });
     }
 

@@ -41,6 +41,9 @@ const DEBOUNCE_MS: u64 = 100;
 /// The file in the data directory that has the wall clock's reading of this boot.
 const CLOCK_FILE: &str = "clock";
 
+/// How long one that ends is waited for: not as long as a client waits for a greeting.
+const ENDING_WAIT: Duration = Duration::from_secs(25);
+
 /// Between two tries to take a lock.
 const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -107,7 +110,7 @@ pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failur
         end: None,
         spin: Spin::default(),
         host: Some(host),
-        _data_dir: data_dir,
+        data_dir,
         run_dir,
     })
 }
@@ -197,8 +200,22 @@ async fn lock_runs(options: &Options, deadline: Instant) -> Result<Option<DirLoc
     if is_used { lock(&options.run_dir, deadline).await.map(Some) } else { Ok(None) }
 }
 
+/// Waits for longer where the holder stops its pods and ends: whoever restarts an app has
+/// no other way than to wait.
 async fn lock(dir: &Path, deadline: Instant) -> Result<DirLock, Failure> {
-    once_free(deadline, || DirLock::acquire(dir)).await
+    let began = Instant::now();
+    loop {
+        match once_free(deadline, || DirLock::acquire(dir)).await {
+            Err(held)
+                if held.code == Code::Locked
+                    && DirLock::is_holder_ending(dir)
+                    && began.elapsed() < ENDING_WAIT =>
+            {
+                sleep(LOCK_AGAIN).await;
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// Takes what another may hold, once it lets go: a program that was killed, or

@@ -137,6 +137,29 @@ fn a_pod_that_is_being_stopped_is_not_said_to_run_and_begins_afresh() {
 }
 
 #[test]
+fn a_program_waits_for_the_one_before_it_that_stops_its_pods() {
+    let Some(machine) = Machine::new("a start while another ends") else { return };
+    let machine = machine.with(&["--on-disconnect", "stop", "--stop-grace-ms", "700"]);
+    let mut first = machine.port();
+    first.ok(
+        "apply",
+        &machine.pod("web", "trap : TERM; echo tick; while true; do sleep 0.02 & wait; done", ""),
+    );
+    first.ok("sync", "nil");
+    let pid = host_pid(&mut first, "web");
+    eventually("the pod writes", || machine.logged("web").contains("tick"));
+    first.hang_up();
+    let lock = machine.dir.path().join("data/lock");
+    let is_ending = || std::fs::read_to_string(&lock).is_ok_and(|said| said.contains("ending"));
+    eventually("it ends", is_ending);
+    let machine = machine.with(&["--lock-wait-ms", "0"]);
+    let mut second = machine.port();
+    assert!(!is_alive(pid));
+    assert_eq!(first.wait().code(), Some(0));
+    eventually("another runs", || is_in(&mut second, "web", "running"));
+}
+
+#[test]
 fn a_launch_that_is_under_way_is_stopped_too() {
     let Some(machine) = Machine::new("a launch, then kill -9") else { return };
     let machine = machine.with(&["--on-disconnect", "stop"]);
