@@ -761,7 +761,8 @@ fn a_client_that_hangs_up_and_does_not_read_cannot_keep_the_program() {
 fn hang_up_on_a_hung_start(listens: bool) -> (Duration, Vec<String>) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).to_str().expect("a plain path").to_owned();
-    std::fs::write(path("shim"), "#!/bin/sh\nexec sleep 1000\n").expect("the directory is ours");
+    // It ends with the connection, of which it says nothing.
+    std::fs::write(path("shim"), "#!/bin/sh\nexec cat >/dev/null\n").expect("our directory");
     std::fs::set_permissions(path("shim"), PermissionsExt::from_mode(0o755)).expect("our file");
     let dirs = [path("data"), path("run"), path("shim")];
     let [data, run, shim] = &dirs;
@@ -783,7 +784,22 @@ fn hang_up_on_a_hung_start(listens: bool) -> (Duration, Vec<String>) {
         drop(stdout);
     }
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    (began.elapsed(), terms_in(&said))
+    let took = began.elapsed();
+    let trees = std::fs::read_dir("/sys/fs/cgroup").expect("it is mounted").flatten();
+    let groups: Vec<_> = trees.map(|tree| tree.path().join(&parent)).collect();
+    eventually("its cgroups are empty", || groups.iter().all(|group| remove_empty(group)));
+    (took, terms_in(&said))
+}
+
+/// Removes a cgroup with those in it, which hold nothing any more. Whether it is gone.
+fn remove_empty(group: &std::path::Path) -> bool {
+    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(group);
+    !group.exists()
 }
 
 #[test]
