@@ -42,7 +42,7 @@ impl Machine {
     }
 
     /// A pod that leaves a line in this file each time that it starts.
-    fn counted(&self, name: &str, script: &str, policy: &str) -> (String, PathBuf) {
+    pub(super) fn counted(&self, name: &str, script: &str, policy: &str) -> (String, PathBuf) {
         let dir = self.dir.path().join(format!("{name}.runs"));
         fs::create_dir_all(&dir).expect("ours");
         let spec = format!(
@@ -57,12 +57,12 @@ impl Machine {
         (spec, dir.join("lines"))
     }
 
-    fn record(&self, pod: &str, file: &str) -> PathBuf {
+    pub(super) fn record(&self, pod: &str, file: &str) -> PathBuf {
         self.run_dir(pod).join(file)
     }
 }
 
-fn lines(path: &PathBuf) -> usize {
+pub(super) fn lines(path: &PathBuf) -> usize {
     fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 

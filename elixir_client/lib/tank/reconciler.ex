@@ -105,7 +105,8 @@ defmodule Tank.Reconciler do
   @call_ms 5_000
   @write_ms 30_000
   @boot_ms_max 30_000
-  @shutdown_margin_ms 10_000
+  # What cannot be killed is given up 11 seconds after its grace, and then answered for.
+  @shutdown_margin_ms 15_000
   @keep_ms_max 5_000
   # Longer than a child's shutdown is by default, shorter than the margin.
   @runs_ms_max 8_000

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tank_shim::protocol::{CONTAINERS_DIR, FromShim, Hello, State};
@@ -338,18 +339,25 @@ fn run_of(state: &State) -> Option<(&str, Incarnation)> {
 }
 
 /// A run that is over, by what is on record. Ends what may still hold its directory,
-/// and leaves of it the record alone.
+/// and leaves of it the record alone. What cannot be removed now keeps the next run from
+/// beginning, and says nothing of how this one has ended.
 async fn ended(
     surroundings: &Surroundings,
     pod: &Name,
     path: &Path,
     record: &RunRecord,
 ) -> io::Result<ObservedRun> {
-    let dir = take_lock(path).await?;
+    let locked = unless_wanting(take_lock(path).await)?;
     let (ended, started_at) = end_of(surroundings, pod, path, record)?;
-    keep_as_end(path, record.incarnation, &ended)?;
-    sweep(surroundings, pod, path, dir).await?;
-    remove_others(path).await?;
+    let remove = async {
+        let dir = locked?;
+        keep_as_end(path, record.incarnation, &ended)?;
+        sweep(surroundings, pod, path, dir).await?;
+        remove_others(path).await
+    };
+    if let Err(error) = unless_wanting(remove.await)? {
+        tracing::error!(%pod, %error, "something of a run that is over cannot be ended");
+    }
     let is_of_this_boot = record.boot_id == surroundings.boot_id;
     let mut origin = Arc::clone(&record.origin);
     if !is_of_this_boot {
@@ -522,22 +530,28 @@ async fn sweep_as_root(surroundings: &Surroundings, path: &Path, dir: OwnedFd) -
     Ok(())
 }
 
-/// Takes the lock of a run directory, killing who holds it.
+/// Takes the lock of a run directory, killing who holds it. A shim that ends lets go of the
+/// lock before the kernel has ended what is below it: its own end is waited for, too.
 async fn take_lock(path: &Path) -> io::Result<OwnedFd> {
     let dir = run_dir::open(path)?;
     let deadline = Instant::now() + KILL_PATIENCE;
-    while !run_dir::try_lock(&dir)? {
-        kill_recorded(path);
+    loop {
+        let is_alive = kill_recorded(path);
+        if run_dir::try_lock(&dir)? && !is_alive {
+            return Ok(dir);
+        }
         // The connection tells the pid of who listens without its help.
         if let Ok(Ok(shim)) = timeout(LOOK_AGAIN, Shim::connect(&dir)).await {
             shim.kill();
         }
         if Instant::now() > deadline {
-            return Err(io::Error::other("a shim holds it and cannot be killed"));
+            let pid = recorded_process(path).map(|(pid, _)| format!(", pid {pid},"));
+            let pid = pid.unwrap_or_default();
+            let what = format!("its shim{pid} or something below it is killed and still there");
+            return Err(io::Error::other(what));
         }
         sleep(LOOK_AGAIN).await;
     }
-    Ok(dir)
 }
 
 /// Notes which process is the shim of a run directory, or makes it.
@@ -552,16 +566,21 @@ fn recorded_process(path: &Path) -> Option<(i32, String)> {
     Some((pid.parse().ok()?, start_time.to_owned()))
 }
 
-/// Kills the process that was recorded, if that pid still is that process.
-fn kill_recorded(path: &Path) {
-    let Some((pid, start_time)) = recorded_process(path) else { return };
-    let Some(process) = Pid::from_raw(pid) else { return };
-    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
+/// Kills the process that was recorded, if that pid still is that process. Whether it lives,
+/// or something in its pid namespace does.
+fn kill_recorded(path: &Path) -> bool {
+    let Some((pid, start_time)) = recorded_process(path) else { return false };
+    let Some(process) = Pid::from_raw(pid) else { return false };
+    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return false };
     // Looked at after the pidfd was opened, so that the pid cannot have changed
     // hands in between.
-    if start_time_of(pid).is_ok_and(|found| found == start_time) {
-        let _ = pidfd_send_signal(&process, Signal::KILL);
+    if start_time_of(pid).is_ok_and(|found| found != start_time) {
+        return false;
     }
+    let _ = pidfd_send_signal(&process, Signal::KILL);
+    // Of the first process of a namespace not before all of that are dead.
+    let mut fds = [PollFd::new(&process, PollFlags::IN)];
+    !matches!(rustix::event::poll(&mut fds, Some(&Timespec::default())), Ok(1))
 }
 
 /// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)): with the pid it names a
@@ -581,11 +600,29 @@ fn sweep_group(dir: &Path) -> io::Result<()> {
         kill_group(dir);
         match tank_shim::cgroup_tree::remove(dir) {
             Ok(()) => return Ok(()),
-            Err(error) if std::time::Instant::now() > deadline => return Err(error),
+            Err(error) if std::time::Instant::now() > deadline => {
+                return Err(still_there(dir).unwrap_or(error));
+            }
             // What was killed takes a moment to leave its group.
             Err(_) => std::thread::sleep(LOOK_AGAIN),
         }
     }
+}
+
+/// Names a process that a group cannot be removed for.
+fn still_there(dir: &Path) -> Option<io::Error> {
+    let first = |dir: &Path| {
+        let procs = fs::read_to_string(dir.join("cgroup.procs")).ok()?;
+        let pid = procs.lines().next()?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, rest) = (stat.split_once(" (")?.1, stat.rsplit_once(") ")?.1);
+        let (name, state) = (name.split(") ").next()?, rest.split(' ').next()?);
+        let what = format!("process {pid} ({name}), in state {state}, is killed and still there");
+        Some(io::Error::other(what))
+    };
+    let below = fs::read_dir(dir).ok()?.flatten();
+    let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    first(dir).or_else(|| below.into_iter().find_map(|entry| still_there(&entry.path())))
 }
 
 fn kill_group(dir: &Path) {

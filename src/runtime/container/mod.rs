@@ -305,7 +305,7 @@ impl ContainerRuntime {
         if self.order(pod, incarnation, Order::Stop(action)) {
             return;
         }
-        let ended = self.ended.remove(pod).and_then(|run| run.ended);
+        let ended = self.ended_runs().find(|run| run.pod == *pod).and_then(|run| run.ended.clone());
         if let Some(ended) = ended {
             let context = self.context(pod, incarnation);
             spawn_local(async move { context.stop_ended(action, ended.exit).await });
@@ -346,7 +346,12 @@ impl ContainerRuntime {
             let own = || ObservedRun::live(pod.clone(), run.incarnation);
             run.found.clone().unwrap_or_else(own)
         };
-        live.map(observed).chain(self.ended.values().cloned()).collect()
+        live.map(observed).chain(self.ended_runs().cloned()).collect()
+    }
+
+    /// Those that were found and of which something is left.
+    fn ended_runs(&self) -> impl Iterator<Item = &ObservedRun> {
+        self.ended.values().filter(|run| self.directories.is_known(&run.pod))
     }
 
     /// Removes what an orderly end leaves empty.

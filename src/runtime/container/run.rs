@@ -21,6 +21,7 @@ use tank_shim::protocol::{
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedMutexGuard, Semaphore, oneshot};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::core::event::{
@@ -49,6 +50,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// itself: of a process that the kernel cannot kill now (in uninterruptible sleep), the
 /// pod has a run for as long as it is there.
 const CLEAR_AGAIN: Duration = Duration::from_secs(1);
+
+/// What can be done about what cannot be killed.
+const UNKILLABLE: &str = "a process that is killed and stays waits in the kernel, for a disk or a \
+                          mount that is gone perhaps: /proc/PID/stack says for what";
 
 /// What the loop asks of a run.
 #[derive(Debug)]
@@ -95,9 +100,16 @@ type Orders = UnboundedReceiver<Order>;
 pub(super) async fn started(context: Context, order: StartOrder, mut orders: Orders) {
     let mut record = context.record_of(order.origin);
     // Whoever looks at what an earlier run has left has done so by then.
-    let turn = context.directories.turn(&context.pod).await;
+    let turn = tokio::select! {
+        turn = context.directories.turn(&context.pod) => turn,
+        () = cancelled(&mut orders) => {
+            let Unlaunched { failure, .. } = context.cancelled();
+            return context.report_failure(order.action, failure, false, &mut orders);
+        }
+    };
     // Whoever has removed what was on record of the last run has forgotten this one, too.
     context.directories.know(&context.pod);
+    context.directories.claim(&context.pod);
     match context.launch(&record, &mut orders).await {
         Ok((shim, launch)) => {
             drop(turn);
@@ -174,6 +186,8 @@ struct Asked {
     is_stopped: bool,
     adjust: Option<(ActionId, Arc<Origin>)>,
     is_kill: bool,
+    /// Whether the shim has been taken for stuck.
+    is_shim_killed: bool,
     /// When a shim that has not done so is taken for stuck.
     end_by: Option<Instant>,
     adjust_by: Option<Instant>,
@@ -232,8 +246,8 @@ impl Context {
                 },
                 () = instant(asked.is_stuck_at()) => {
                     tracing::warn!(pod = %self.pod, "the shim does not answer: killing it");
-                    shim.kill();
-                    (asked.end_by, asked.adjust_by) = (None, None);
+                    asked.is_shim_killed = true;
+                    break None;
                 }
             }
         };
@@ -251,8 +265,9 @@ impl Context {
         mut asked: Asked,
         mut orders: Orders,
     ) {
+        let patience = if asked.is_shim_killed { Duration::ZERO } else { PATIENCE };
         let ended = async {
-            self.await_death(shim).await;
+            self.await_death(shim, patience).await;
             self.end(record, exited).await
         };
         let ended = self.hear_beside(ended, &mut asked, &mut orders).await;
@@ -312,8 +327,8 @@ impl Context {
     }
 
     /// A shim that does not die either, whoever takes its directory's lock will find.
-    async fn await_death(&self, shim: &Shim) {
-        if timeout(PATIENCE, shim.died()).await.is_err() {
+    async fn await_death(&self, shim: &Shim, patience: Duration) {
+        if timeout(patience, shim.died()).await.is_err() {
             shim.kill();
             let _ = timeout(KILL_PATIENCE, shim.died()).await;
         }
@@ -393,13 +408,22 @@ impl Context {
             EndCause::Request => self.clear().await,
             _ => self.settle(record, &ended).await,
         };
-        let report = |_| {
-            // Closed before the outcome is sent: the name is free from then on.
-            orders.close();
-            let error = StartError { failure, is_download: cause == EndCause::Download };
-            self.send(Event::Finished(action, Outcome::Started(Err(error))));
-        };
+        let is_download = cause == EndCause::Download;
+        let report = |_| self.report_failure(action, failure, is_download, &mut orders);
         self.insist(turn, remove, report).await;
+    }
+
+    fn report_failure(
+        &self,
+        action: ActionId,
+        failure: Failure,
+        is_download: bool,
+        orders: &mut Orders,
+    ) {
+        // Closed before the outcome is sent: the name is free from then on.
+        orders.close();
+        let error = StartError { failure, is_download };
+        self.send(Event::Finished(action, Outcome::Started(Err(error))));
     }
 
     /// Says that the run is waited for no longer. What becomes of it, the program that
@@ -420,7 +444,10 @@ impl Context {
         orders: &mut Orders,
     ) -> Result<(Shim, Launch), Unlaunched> {
         let spec = &record.origin.spec;
-        self.make_way().await?;
+        // As of an image that could not be had, the workload was never reached: what is left
+        // of another run says nothing of this one.
+        let in_the_way = |failure| Unlaunched { failure, cause: EndCause::Download, left: None };
+        self.make_way().await.map_err(in_the_way)?;
         let mut request = tokio::select! {
             request = launch::request(&self.surroundings, &self.filters, spec, self.incarnation) => request?,
             () = cancelled(orders) => return Err(self.cancelled()),
@@ -429,11 +456,14 @@ impl Context {
         self.make_volumes(spec, &request, orders).await?;
         let mut shim = self.spawn_in_turn(record).await?;
         self.tell_policy(&mut shim).await;
-        // A shim that dies at once breaks the pipe before it is read: its end,
-        // not the broken pipe, is the news.
-        let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
+        let launch = async {
+            // A shim that dies at once breaks the pipe before it is read: its end,
+            // not the broken pipe, is the news.
+            let _ = shim.send(&ToShim::Launch(Box::new(request))).await;
+            self.hear(&mut shim, spec).await
+        };
         let launched = tokio::select! {
-            launched = self.hear(&mut shim, spec) => launched,
+            launched = launch => launched,
             () = cancelled(orders) => return Err(self.abandon(shim, orders).await),
         };
         if launched.is_err() {
@@ -480,7 +510,7 @@ impl Context {
         let left = leftover::make_way(&self.surroundings, &self.pod).await;
         left.map_err(|error| {
             let what = format!("remove what is left of another run: {}", os_words(&error));
-            self.failure("clear", what).at(Place::Path, self.dir().display())
+            self.failure("clear", what).at(Place::Path, self.dir().display()).hint(UNKILLABLE)
         })
     }
 
@@ -655,7 +685,7 @@ impl Context {
 
     fn not_stopped(&self, error: &io::Error) -> Failure {
         let what = format!("something of its run cannot be ended: {}", os_words(error));
-        Failure::new(Code::StopFailed, what).at(Place::Pod, &self.pod)
+        Failure::new(Code::StopFailed, what).at(Place::Pod, &self.pod).hint(UNKILLABLE)
     }
 
     fn failure(&self, step: &str, what: impl Into<String>) -> Failure {
@@ -806,36 +836,44 @@ impl Context {
         Ok(())
     }
 
-    /// Removes what is left of a run, however often that has to be tried. What has come of
-    /// the first time is reported: nobody is kept waiting for what cannot be removed now, and
-    /// a start, which needs the turn, is all the same.
+    /// Removes what is left of a run, however often that has to be tried, until another begins
+    /// in its place. What has come of the first time is reported: nobody is kept waiting for
+    /// what cannot be removed now, nor between two tries for a turn.
     async fn insist(
         &self,
         turn: OwnedMutexGuard<()>,
         mut remove: impl AsyncFnMut() -> io::Result<()>,
         report: impl FnOnce(Result<(), Failure>),
     ) {
+        let claim = self.directories.last_claim(&self.pod);
+        let mut turn = Some(turn);
         let mut removed = remove().await;
         report(removed.as_ref().copied().map_err(|error| self.not_stopped(error)));
         while let Err(error) = removed {
+            drop(turn.take());
             self.wait_after(&error).await;
+            turn = Some(self.directories.turn(&self.pod).await);
+            if self.directories.last_claim(&self.pod) != claim {
+                return;
+            }
             removed = remove().await;
         }
-        drop(turn);
     }
 
-    /// Removes what is on record of a run that is over.
-    pub(super) async fn forget(&self) {
-        let _turn = self.directories.turn(&self.pod).await;
-        let record = RunRecord::read(&self.dir()).ok().flatten();
-        // Another may have begun in its place.
-        if record.is_some_and(|record| record.incarnation == self.incarnation)
-            && let Err(error) = self.clear().await
-        {
-            tracing::warn!(pod = %self.pod, %error, "the record of a run cannot be removed");
-            // A look will find it.
-            self.directories.forget(&self.pod);
-        }
+    /// Removes what is on record of a run that is over. The end of the program waits for no
+    /// more than the first try.
+    pub(super) async fn forget(self) {
+        let turn = self.directories.turn(&self.pod).await;
+        let (tried, has_tried) = oneshot::channel::<()>();
+        spawn_local(async move {
+            let remove = async || match RunRecord::read(&self.dir()).ok().flatten() {
+                Some(record) if record.incarnation == self.incarnation => self.clear().await,
+                // Another may have begun in its place.
+                _ => Ok(()),
+            };
+            self.insist(turn, remove, |_| drop(tried)).await;
+        });
+        let _ = has_tried.await;
     }
 
     /// The same, for a run that the loop has asked to be stopped.
