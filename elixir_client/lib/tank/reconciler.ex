@@ -112,6 +112,8 @@ defmodule Tank.Reconciler do
   @runs_ms_max 8_000
   @credits 1_024
 
+  # What a crash report shows of it: of many pods, all of it would hide the reason.
+  @derive {Inspect, only: [:link, :down]}
   defstruct options: nil,
             link: nil,
             supervisor: nil,
@@ -169,7 +171,8 @@ defmodule Tank.Reconciler do
 
   @doc """
   Waits until a pass that began after the call has settled: what it stopped is gone, and what it
-  started has been exec'd or has failed.
+  started has been exec'd or has failed. A pass takes as long as its slowest stop, up to the grace of
+  that pod: who waits for less exits, as of any `GenServer.call/3`.
   """
   @spec sync(GenServer.server(), timeout()) :: :ok | {:error, Error.t()}
   def sync(server \\ __MODULE__, timeout \\ 5_000) do
