@@ -36,9 +36,9 @@ pub(super) fn check(data_dir: &Path, run_dir: &Path) -> Result<(), Failure> {
         let hint = "start it with that --run-dir, or stop them first";
         return Err(failure.at(Place::Path, shown).hint(hint));
     }
-    // One that is there no more has been moved, and may be this one.
-    if let Some(theirs) = read(&run_dir.join(DATA_DIR_FILE)).filter(|theirs| theirs.exists())
+    if let Some(theirs) = read(&run_dir.join(DATA_DIR_FILE))
         && !is_at(&theirs, data_dir)
+        && (theirs.exists() || !has_been_moved(data_dir, run_dir))
         && has_live_runs(run_dir)
     {
         let (run_dir, shown) = (run_dir.display(), theirs.display());
@@ -81,6 +81,11 @@ fn note_path(file: &Path, dir: &Path) -> io::Result<()> {
 
 fn read(file: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_vec(fs::read(file).ok()?)))
+}
+
+/// Whether a data directory that was used with this run directory by another name is this one.
+fn has_been_moved(data_dir: &Path, run_dir: &Path) -> bool {
+    read(&data_dir.join(RUN_DIR_FILE)).is_some_and(|noted| is_at(&noted, run_dir))
 }
 
 /// Whether a directory is the one that was noted.
@@ -140,6 +145,7 @@ mod tests {
         assert!(refused.at.contains(&(Place::Path, data.display().to_string())));
 
         fs::rename(&data, scratch.path().join("moved")).unwrap();
+        check(&other, &run).unwrap_err();
         check(&scratch.path().join("moved"), &run).unwrap();
     }
 

@@ -420,6 +420,7 @@ impl Daemon {
         let waiter = match request {
             Request::Shutdown { stop_pods } => {
                 self.keeps_pods |= !stop_pods;
+                self.note_ending(stop_pods);
                 Waiter::LastCall(id)
             }
             _ => Waiter::Client(id),
@@ -731,10 +732,15 @@ impl Daemon {
     fn end_without_client(&mut self, end: End) {
         // What is to happen later, the shims know.
         let stop_pods = self.on_disconnect == OnDisconnect::Stop && self.runtime.outlives_client();
+        self.note_ending(stop_pods);
+        self.request(Waiter::Gone(end), Request::Shutdown { stop_pods });
+    }
+
+    /// Tells whoever would start on the same directory that it will be free, if not at once.
+    fn note_ending(&mut self, stop_pods: bool) {
         if let Some(lock) = self.data_dir.as_mut().filter(|_| stop_pods) {
             lock.note_ending();
         }
-        self.request(Waiter::Gone(end), Request::Shutdown { stop_pods });
     }
 
     /// These requests are not waited for any more. What was asked for is still

@@ -26,7 +26,7 @@ use crate::runtime::client::ClientRuntime;
 use crate::runtime::container::cgroup::{Cgroups, Layout, Trees};
 use crate::runtime::container::{ContainerRuntime, Surroundings, reaper, specs_of_live_runs};
 use crate::runtime::{Events, Runtime};
-use crate::store::{Change, DurableStore, MemoryStore, Store};
+use crate::store::{Change, DurableStore, MemoryStore, Store, StoreError};
 
 use super::journal::Journal;
 use super::lock::DirLock;
@@ -54,16 +54,22 @@ const LOCK_AGAIN: Duration = Duration::from_millis(10);
 /// Whatever keeps the program from starting: `locked`, `bad_option`, `not_permitted`,
 /// `store_corrupt`, `store_failed`, `start_failed`, `internal`.
 pub async fn start(options: &Options, pipes: Rc<Pipes>) -> Result<Daemon, Failure> {
-    let deadline = Instant::now() + Duration::from_millis(options.lock_wait_ms);
-    let data_dir = lock_data(options, deadline).await?;
-    // A program that is killed lets go of the directory's lock before the store's.
-    let store = once_free(deadline, || open_store(options)).await?;
-    // Last of what often fails, so that no failure leaves a run directory behind.
+    let wait = Duration::from_millis(options.lock_wait_ms);
+    let data_dir = lock_data(options, Instant::now() + wait).await?;
+    // It may have been waited for by now that another ends.
+    let deadline = Instant::now() + wait;
+    // Before anything is made of what runs there.
     let has_pods = options.runtime == RuntimeKind::Container;
     if has_pods {
         last_runs::check(&options.data_dir, &options.run_dir)?;
     }
-    let run_dir = lock_runs(options, deadline).await?;
+    let mut run_dir = lock_runs(options, deadline).await?;
+    // A program that is killed lets go of the directory's lock before the store's.
+    let store = once_free(deadline, || open_store(options)).await.inspect_err(|_| {
+        if let Some(lock) = run_dir.take() {
+            lock.remove();
+        }
+    })?;
     if has_pods {
         last_runs::note(&options.data_dir, &options.run_dir);
     }
@@ -139,7 +145,9 @@ fn open_store(options: &Options) -> Result<Box<dyn Store>, Failure> {
         let (table, pod, what) = (&record.table, &record.pod, &record.what);
         tracing::error!(%table, %pod, %what, "a stored record cannot be read and was set aside");
     }
-    put_back(&mut store, options);
+    if options.runtime == RuntimeKind::Container {
+        put_back(&mut store, options);
+    }
     Ok(Box::new(store))
 }
 
@@ -149,22 +157,31 @@ fn put_back(store: &mut DurableStore, options: &Options) {
     let unreadable = |name: &Name| {
         store.set_aside().iter().any(|row| row.table == "pods" && row.pod == name.as_str())
     };
-    if !store.may_lack_pods() && store.set_aside().is_empty() {
+    let may_lack_any = store.may_lack_pods();
+    if !may_lack_any && store.set_aside().is_empty() {
         return;
     }
-    let lost = |spec: &Arc<PodSpec>| store.may_lack_pods() || unreadable(&spec.name);
+    let lost = |spec: &Arc<PodSpec>| may_lack_any || unreadable(&spec.name);
     let specs: Vec<_> = specs_of_live_runs(&options.run_dir).into_iter().filter(lost).collect();
     if store.is_new() && !specs.is_empty() {
         let count = pods(specs.len());
         tracing::error!("{} had no state file, but {count} of its run", options.data_dir.display());
     }
+    let mut is_whole = true;
     for spec in specs {
         let pod = spec.name.clone();
         let created = Change::Write(StoreWrite::Create(spec));
         let at = clock::unix_ms(clock::now());
-        if store.commit_at(at, &[created]).answers.iter().all(Result::is_ok) {
-            tracing::error!(%pod, "its spec was lost, and is taken from the run that it has");
+        match &store.commit_at(at, &[created]).answers[..] {
+            [Ok(_)] => {
+                tracing::error!(%pod, "its spec was lost, and is taken from the run that it has");
+            }
+            [Err(StoreError::Exists { .. })] => {}
+            _ => is_whole = false,
         }
+    }
+    if is_whole && let Err(error) = store.note_whole() {
+        tracing::warn!(%error, "the next start takes specs from runs once more");
     }
 }
 

@@ -112,10 +112,19 @@ impl<M: Medium> DurableStore<M> {
         self.is_new
     }
 
-    /// Whether any pod may be missing: the file that was found was damaged, or none was.
+    /// Whether any pod may be missing: the file that was found was damaged, or none was,
+    /// now or when an earlier program came that did not get to [`Self::note_whole`].
     #[must_use]
     pub fn may_lack_pods(&self) -> bool {
-        self.is_new || self.salvage.is_some()
+        self.medium.is_incomplete()
+    }
+
+    /// Notes that what was missing and could be had is there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn note_whole(&self) -> io::Result<()> {
+        self.medium.note_whole()
     }
 
     /// The file, opened again if need be.
@@ -225,6 +234,7 @@ fn salvage<M: Medium>(medium: &M, what: &str) -> Result<PathBuf, Fault> {
     draft.close()?;
     drop(backend);
     let aside = medium.set_aside().map_err(stays)?;
+    medium.note_incomplete().map_err(stays)?;
     medium.publish().map_err(stays)?;
     Ok(aside)
 }
@@ -233,6 +243,7 @@ fn create<M: Medium>(medium: &M) -> Result<M::Backend, Fault> {
     let draft = builder().create_with_backend(medium.draft().map_err(Fault::of_io)?)?;
     tables::create(&draft)?;
     draft.close()?;
+    medium.note_incomplete().map_err(Fault::of_io)?;
     medium.publish().map_err(Fault::of_io)?;
     medium.open().map_err(Fault::of_io)?.ok_or_else(vanished)
 }

@@ -37,6 +37,28 @@ pub trait Medium: Send {
     /// The system's.
     fn publish(&self) -> io::Result<()>;
 
+    /// Notes that what is published next may lack what was there before. It need outlive no
+    /// more than this program: a run does not outlive the machine's power either.
+    ///
+    /// # Errors
+    /// The system's.
+    fn note_incomplete(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether that was noted, and not taken back since.
+    fn is_incomplete(&self) -> bool {
+        false
+    }
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// The system's.
+    fn note_whole(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Keeps what `open` finds under a name of its own, durably, and says which.
     /// It stays what `open` finds until a draft is published.
     ///
@@ -56,13 +78,17 @@ pub struct StateFile {
     /// redb makes a new file in several steps. A power loss between them leaves
     /// something that is no database, so they are done under another name.
     draft: PathBuf,
+    /// Is there while pods may be missing that were never asked to go.
+    incomplete: PathBuf,
 }
 
 impl StateFile {
     /// The state file of a data directory.
     #[must_use]
     pub fn in_dir(data_dir: &Path) -> Self {
-        Self { path: data_dir.join("state.redb"), draft: data_dir.join("state.redb.new") }
+        let [path, draft, incomplete] =
+            ["state.redb", "state.redb.new", "state.redb.incomplete"].map(|n| data_dir.join(n));
+        Self { path, draft, incomplete }
     }
 }
 
@@ -93,6 +119,21 @@ impl Medium for StateFile {
         File::open(&self.draft)?.sync_all()?;
         fs::rename(&self.draft, &self.path)?;
         sync_dir(parent(&self.path))
+    }
+
+    fn note_incomplete(&self) -> io::Result<()> {
+        fs::write(&self.incomplete, "")
+    }
+
+    fn is_incomplete(&self) -> bool {
+        self.incomplete.exists()
+    }
+
+    fn note_whole(&self) -> io::Result<()> {
+        match fs::remove_file(&self.incomplete) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn set_aside(&self) -> io::Result<PathBuf> {

@@ -448,6 +448,15 @@ fn a_program_that_would_end_what_is_not_its_own_does_not_start() {
     let (status, error) = refused(&["--data-dir", &path("other"), "--run-dir", &path("run")]);
     assert_eq!((status, &*code(&error)), (2, "bad_option"), "{error}");
     assert!(message(&error).contains(&path("data")), "{error}");
+    // It has not made them its own either, nor does a program that runs nothing.
+    for run_dir_and_runtime in [["elsewhere", "container"], ["run", "none"]] {
+        let [run_dir, runtime] = run_dir_and_runtime;
+        let args = ["--data-dir", &path("other"), "--run-dir", &path(run_dir)];
+        let mut other = Port::start(&[&args[..], &["--runtime", runtime]].concat());
+        assert_eq!(other.ok("list", "nil").to_string(), "[]");
+        other.ok("shutdown", "#{pods => stop}");
+        assert_eq!(other.wait().code(), Some(0));
+    }
     assert_eq!(host_pid(&mut machine.port(), "web"), pid);
 }
 
@@ -457,6 +466,8 @@ fn what_runs_goes_on_where_there_is_no_state_file_any_more() {
     let (mut port, pid) = machine.port_with_web();
     port.kill();
     fs::remove_file(machine.dir.path().join("data/state.redb")).expect("it is there");
+    // A program that makes another and does not get to what runs.
+    machine.meanwhile("apply", &machine.pod("db", "sleep 1000", ""));
     let mut port = machine.port();
     assert_eq!(host_pid(&mut port, "web"), pid);
     let events = port.ok("events", r#"<<"web">>"#).to_string();

@@ -130,10 +130,26 @@ fn a_file_of_a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_new_file_may_lack_pods_until_somebody_says_that_it_does_not() {
+    let dir = TempDir::new();
+    filled(dir.path(), 1);
+    for _ in 0..2 {
+        let store = open(dir.path());
+        assert!(store.may_lack_pods());
+    }
+    open(dir.path()).note_whole().unwrap();
+    assert!(!open(dir.path()).may_lack_pods());
+    fs::remove_file(dir.path().join("state.redb")).unwrap();
+    let store = open(dir.path());
+    assert!(store.is_new() && store.may_lack_pods());
+}
+
+#[test]
 fn what_an_interrupted_start_left_behind_does_not_hold_up_the_next() {
     let dir = TempDir::new();
     fs::write(dir.path().join("state.redb.new"), [0; 4096]).unwrap();
     filled(dir.path(), 1);
+    open(dir.path()).note_whole().unwrap();
     let left: Vec<_> =
         fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
     assert_eq!(left, ["state.redb"]);
