@@ -2,7 +2,8 @@
 //!
 //! The shim inherits the locked descriptor. An advisory lock belongs to the
 //! open file, so it is held until the shim is dead, however it died and
-//! whoever its parent is by then: a lock that can be taken is proof.
+//! whoever its parent is by then: a lock that can be taken is proof of that, and not
+//! yet of the end of what is below it.
 
 use std::fs;
 use std::io;
